@@ -1,0 +1,55 @@
+"""The errors raised on purpose.
+
+CurateError
+├── ConfigError        what was asked for cannot be planned; nothing was queued
+├── BadInput           one video or clip cannot be used; recorded against it, the rest goes on
+├── UnitFailed         too much of a unit is bad, or its output does not add up
+├── Blocked            what an element reads is not there yet; no attempt is counted
+├── MergeRefused       a merge found rows that nobody accounts for
+├── EnvironmentFault   the machine is at fault (disk full, stale handle), never the data
+├── Preempted          told to stop, or no time is left; the element wants to be requeued
+├── Superseded         another worker has taken over this unit; publish nothing
+└── SchedulerError     Slurm refused or did not answer
+"""
+
+from __future__ import annotations
+
+
+class CurateError(Exception):
+    """Anything hpc_curate raises on purpose."""
+
+
+class ConfigError(CurateError):
+    """What was asked for cannot be planned; nothing was queued."""
+
+
+class BadInput(CurateError):
+    """One video or clip cannot be used."""
+
+
+class UnitFailed(CurateError):
+    """Too much of a unit is bad, or its output does not add up."""
+
+
+class Blocked(CurateError):
+    """What an element reads is not there yet."""
+
+
+class MergeRefused(CurateError):
+    """A merge found rows that nobody accounts for."""
+
+
+class EnvironmentFault(CurateError):
+    """The machine is at fault (disk full, stale handle), never the data."""
+
+
+class Preempted(CurateError):
+    """Told to stop, or no time is left."""
+
+
+class Superseded(CurateError):
+    """Another worker has taken over this unit."""
+
+
+class SchedulerError(CurateError):
+    """Slurm refused or did not answer."""

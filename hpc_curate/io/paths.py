@@ -1,0 +1,74 @@
+"""Every path of a run. No other module joins paths inside a run folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """The run folder: `stage / signature / unit` for rows and ledger, plans and units beside them."""
+
+    root: Path
+
+    @property
+    def plans(self) -> Path:
+        return self.root / "plans"
+
+    def plan(self, plan_hash: str) -> Path:
+        return self.plans / f"{plan_hash}.yaml"
+
+    @property
+    def latest(self) -> Path:
+        """A small text file that names the last plan."""
+        return self.root / "latest"
+
+    @property
+    def units(self) -> Path:
+        return self.root / "units"
+
+    def units_file(self, generation: int) -> Path:
+        return self.units / f"{generation:05d}.parquet"
+
+    def stage(self, stage: str, signature: str) -> Path:
+        return self.root / stage / signature
+
+    def rows(self, stage: str, signature: str, unit: int, table: str = "rows", part: int = 1) -> Path:
+        """`00007.parquet`, `00007.frames.parquet`; rows asked for later: `00007.2.parquet`."""
+        pieces = [f"{unit:05d}"] + ([str(part)] if part > 1 else []) + ([table] if table != "rows" else [])
+        return self.stage(stage, signature) / (".".join(pieces) + ".parquet")
+
+    def done(self, stage: str, signature: str, unit: int) -> Path:
+        return self.stage(stage, signature) / "done" / f"{unit:05d}.json"
+
+    def folded(self, stage: str, signature: str) -> Path:
+        """Done records of many units in one table."""
+        return self.stage(stage, signature) / "done.parquet"
+
+    def attempts(self, stage: str, signature: str, unit: int) -> Path:
+        """What is known of a unit that is not done: attempts, the item in flight, strikes, the last failure."""
+        return self.stage(stage, signature) / "attempts" / f"{unit:05d}.json"
+
+    def parts(self, stage: str, signature: str, unit: int) -> Path:
+        return self.stage(stage, signature) / "parts" / f"{unit:05d}"
+
+    def tars(self, signature: str) -> Path:
+        return self.stage("pack", signature) / "tars"
+
+    def report(self, plan_hash: str) -> Path:
+        return self.root / "report" / plan_hash
+
+    @property
+    def submissions(self) -> Path:
+        return self.root / "submissions"
+
+    def submission(self, name: str) -> Path:
+        return self.submissions / f"{name}.json"
+
+    def logs(self, stage: str) -> Path:
+        return self.root / "logs" / stage
+
+    @property
+    def hydra(self) -> Path:
+        return self.root / "logs" / "hydra"

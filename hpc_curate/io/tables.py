@@ -1,0 +1,121 @@
+"""Files that appear whole or not at all, and Parquet tables read in their parts."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hpc_curate.errors import EnvironmentFault
+
+_ENVIRONMENT = {errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.EIO, errno.EROFS, errno.ENOTCONN}
+
+
+@contextmanager
+def environment_faults(what: str) -> Iterator[None]:
+    """Turn a full disk, a stale handle and their like into an `EnvironmentFault`, so that no data is blamed."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _ENVIRONMENT:
+            raise EnvironmentFault(f"{what}: {error.strerror}; free the disk or leave the node, then retry") from error
+        raise
+
+
+def publish(path: Path, write: Callable[[Path], None], token: str = "") -> None:
+    """Write to a temporary name beside `path`, flush to disk, then rename: readers see all of it or nothing.
+
+    Args:
+        write: gets the temporary path and leaves a complete, closed file there.
+        token: names the attempt, so that two writers never share a temporary file.
+    """
+    temporary = path.with_name(f".{path.name}.{token or os.getpid()}.tmp")
+    with environment_faults(str(path)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(temporary)
+            flush(temporary)
+            os.replace(temporary, path)
+            flush(path.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def flush(path: Path) -> None:
+    """fsync a file or a folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: Any, token: str = "") -> None:
+    """Publish a JSON file."""
+    text = json.dumps(value, indent=1, sort_keys=True)
+    publish(path, lambda temporary: _write_text(temporary, text), token)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def read_json(path: Path) -> Any | None:
+    """The value, or None where there is no file or a torn one."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        return None
+
+
+def write_table(path: Path, tables: pa.Table | Iterable[pa.Table], schema: pa.Schema, row_group: int | None, token: str = "") -> int:
+    """Publish Parquet from one table or a stream of them; returns the number of rows.
+
+    Args:
+        row_group: rows per group; 1 for blobs that are read one by one. Blob columns get neither dictionary nor
+            statistics.
+    """
+    parts = [tables] if isinstance(tables, pa.Table) else tables
+    plain = [field.name for field in schema if not pa.types.is_large_binary(field.type)]
+    count = 0
+
+    def write(temporary: Path) -> None:
+        nonlocal count
+        with pq.ParquetWriter(
+            temporary, schema, compression="zstd", use_dictionary=plain, write_statistics=plain
+        ) as writer:
+            for part in parts:
+                count += part.num_rows
+                writer.write_table(part.select(schema.names).cast(schema), row_group_size=row_group or (1 << 17))
+
+    publish(path, write, token)
+    return count
+
+
+def read_table(paths: Sequence[Path], columns: Sequence[str] | None = None, schema: pa.Schema | None = None) -> pa.Table:
+    """The union of the parts, in their order."""
+    tables = [pq.ParquetFile(path).read(columns=None if columns is None else list(columns)) for path in paths]
+    if tables:
+        return pa.concat_tables(tables)
+    if schema is None:
+        raise FileNotFoundError("no parts to read")
+    return (schema if columns is None else pa.schema([schema.field(name) for name in columns])).empty_table()
+
+
+def size_and_sha256(path: Path) -> tuple[int, str]:
+    """Bytes and checksum of a file as it is on disk now."""
+    total, size = hashlib.sha256(), 0
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            total.update(block)
+            size += len(block)
+    return size, total.hexdigest()

@@ -1,0 +1,182 @@
+"""The kinds of stage and their contract.
+
+A stage is a frozen dataclass; its fields are the settings that change its results. One file in `stages/` holds one
+stage, and file, Hydra choice, test and output folder share its name.
+
+- `PerUnit`   one task per unit: `items` cuts the work into pieces that survive a kill, `process` does one piece.
+- `Scorer`    a `PerUnit` that adds columns to clips from the frame pack: write `load` and `score`, nothing else.
+- `Filter`    a `PerUnit` or `Merge` whose rows say which clips later stages are asked for (`keep`, `reason`).
+- `Merge`     one task over all units.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from hpc_curate.errors import BadInput, UnitFailed
+from hpc_curate.io.tables import size_and_sha256
+from hpc_curate.records import digest
+
+if TYPE_CHECKING:
+    from hpc_curate.inputs import Inputs
+
+Tables = dict[str, pa.Table]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a task is given. Never part of a signature: tuning invalidates no work."""
+
+    cpus: int = 2
+    gpus: int = 0
+    memory_gb: float = 8.0
+    minutes: int = 240
+    batch_size: int = 32  # clips that a scorer takes at once
+    partition: str | None = None  # the Slurm partition; null: the launch group's for CPU or GPU stages
+    units_per_element: int = 1
+    scratch: str | None = None  # node-local folder for large temporary files; null: the system's
+
+
+@dataclass(frozen=True)
+class Item:
+    """A piece of a unit's work that survives a kill: a video, or a batch of clips."""
+
+    key: str
+    ids: tuple[str, ...]  # the rows it will make
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What a scorer sees of one clip."""
+
+    clip_id: str
+    frames: np.ndarray  # uint8 [N, H, W, 3], RGB, from the frame pack
+    times_s: np.ndarray  # float64 [N], seconds after the start of the clip
+    columns: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What all stages share. Tables are named; a name is written by one stage only."""
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+
+    def reads(self) -> tuple[str, ...]:
+        """Names of clip columns and of tables (`videos`, `series`, `frames`, `store` ...) that are computed from."""
+        return ()
+
+    def writes(self) -> dict[str, pa.Schema]:
+        """Schemas by table name; `rows` holds clip rows, its columns are what others may read."""
+        raise NotImplementedError
+
+    def settings(self) -> dict[str, Any]:
+        """What enters the signature: every field, unless a stage knows better."""
+        return dataclasses.asdict(self)
+
+    def weights(self) -> Sequence[Path]:
+        """Files whose content changes results; their checksums enter the signature."""
+        return ()
+
+    def signature(self, upstream: Sequence[str]) -> str:
+        """16 hex digits over all that changes the content of the rows, and nothing else."""
+        weights = [size_and_sha256(path)[1] for path in self.weights()]
+        return digest(self.name, self.version, self.settings(), weights, sorted(upstream))
+
+    def load(self, resources: Resources) -> Any:
+        """The model: heavy imports happen here and nowhere else. What it returns is handed to the work."""
+        return None
+
+
+@dataclass(frozen=True)
+class PerUnit(Stage):
+    """One task per unit."""
+
+    # Rows asked for later are added as a part; False: the whole unit is made anew.
+    incremental: ClassVar[bool] = False
+    # Rows per group of a table that holds large blobs, so that one blob can be read alone.
+    row_group: ClassVar[dict[str, int]] = {}
+
+    def items(self, inputs: Inputs, asked: Sequence[str]) -> Iterable[Item]:
+        """Cut `asked` (clip ids, or the pieces of scan) into items, in a fixed order."""
+        return [Item("all", tuple(asked))]
+
+    def process(self, model: Any, inputs: Inputs, item: Item) -> Tables:
+        """Do one item. `BadInput` is for the whole item: `failed` then says what is written instead."""
+        raise NotImplementedError
+
+    def failed(self, item: Item, error: str) -> Tables:
+        """The rows that stand for an item which could not be used."""
+        raise UnitFailed(error)
+
+
+@dataclass(frozen=True)
+class Merge(Stage):
+    """One task over all units, behind the coverage rule."""
+
+    def run(self, model: Any, inputs: Inputs) -> Tables:
+        """Read all units, return the tables."""
+        raise NotImplementedError
+
+
+class Filter:
+    """Mixin: the stage's rows have `keep` and `reason`; later stages are asked for the kept clips only."""
+
+
+@dataclass(frozen=True)
+class Scorer(PerUnit):
+    """Adds columns to clips. Rows in = rows out, aligned by clip_id; a bad clip is a null row with an `error`."""
+
+    incremental: ClassVar[bool] = True
+    items_of: ClassVar[int] = 64  # clips that are lost at most when a task is killed
+    columns: ClassVar[pa.Schema]
+    frames_per_clip: int = 4
+
+    def reads(self) -> tuple[str, ...]:
+        return ("frames",)
+
+    def writes(self) -> dict[str, pa.Schema]:
+        return {"rows": pa.schema([("clip_id", pa.string()), *self.columns, ("error", pa.string())])}
+
+    def score(self, model: Any, clips: Sequence[Clip]) -> list[dict[str, Any] | BadInput]:
+        """One dict of columns per clip, in the order of `clips`; a `BadInput` stands for a clip that is bad."""
+        raise NotImplementedError
+
+    def items(self, inputs: Inputs, asked: Sequence[str]) -> Iterable[Item]:
+        for start in range(0, len(asked), self.items_of):
+            ids = tuple(asked[start : start + self.items_of])
+            yield Item(digest(ids), ids)
+
+    def process(self, model: Any, inputs: Inputs, item: Item) -> Tables:
+        columns = tuple(name for name in self.reads() if name != "frames")
+        rows: list[dict[str, Any]] = []
+        batch: list[Clip] = []
+        for clip_id, clip in inputs.frames(item.ids, self.frames_per_clip, columns):
+            if isinstance(clip, BadInput):
+                rows.append({"clip_id": clip_id, "error": str(clip)})
+            else:
+                batch.append(clip)
+            if len(batch) >= inputs.resources.batch_size:
+                rows += self._scored(model, batch)
+                batch = []
+        if batch:
+            rows += self._scored(model, batch)
+        return {"rows": pa.Table.from_pylist(rows, schema=self.writes()["rows"])}
+
+    def _scored(self, model: Any, clips: Sequence[Clip]) -> list[dict[str, Any]]:
+        scores = self.score(model, clips)
+        if len(scores) != len(clips):
+            raise UnitFailed(f"{self.name}: {len(clips)} clips went in, {len(scores)} scores came out")
+        return [
+            {"clip_id": clip.clip_id, "error": str(score)}
+            if isinstance(score, BadInput)
+            else {"clip_id": clip.clip_id, **score}
+            for clip, score in zip(clips, scores, strict=True)
+        ]
