@@ -1,14 +1,11 @@
-"""What a stage may read, by name and never by path: the unit's videos, the tables of the stages before it, frames."""
+"""What a stage may read, by name and never by path. `reader.py` is the run folder's answer; tests bring their own."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import pyarrow as pa
 
 from hpc_curate.errors import BadInput
@@ -17,7 +14,7 @@ from hpc_curate.stage import Clip, Resources
 
 
 class Inputs(Protocol):
-    """What `process` and `run` are given. Tests of a stage pass a small class of their own, or `TableInputs`."""
+    """What `process` and `run` are given."""
 
     unit: int
     resources: Resources
@@ -27,20 +24,51 @@ class Inputs(Protocol):
         ...
 
     def table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """A named table (`videos`, `series`, ...) of this unit; for a merge, of all units."""
+        """A named table (`videos`, `series`, `edges` ...) of this unit; for a merge, of all units."""
+        ...
+
+    def kept(self) -> Sequence[str]:
+        """The clip ids this stage is asked for, in order: what the filter before it keeps."""
         ...
 
     def clips(self, columns: Sequence[str], ids: Sequence[str] | None = None) -> pa.Table:
-        """`clip_id` and columns of any stages before, joined by clip_id, in the order of `ids` (default: all asked).
+        """`clip_id` and columns of any stages before, joined by clip_id, in the order of `ids` (default: `kept`).
 
-        A clip that a scorer could not score has null there.
+        Null where a stage has no value for a clip. The name `*` stands for every column written before.
         """
         ...
 
-    def frames(self, ids: Sequence[str], count: int, columns: Sequence[str] = ()) -> Iterator[tuple[str, Clip | BadInput]]:
+    def all_clips(self, columns: Sequence[str]) -> pa.Table:
+        """The same for every clip that shots made, with two columns more: `unit`, and `error`, the first error of a
+        stage that wrote one of the columns (null: none)."""
+        ...
+
+    def frames(
+        self, ids: Sequence[str], count: int, columns: Sequence[str] = ()
+    ) -> Iterator[tuple[str, Clip | BadInput]]:
         """For each clip `count` frames of the frame pack, evenly spread, decoded to RGB; fewer if it has fewer."""
+        ...
+
+    def blobs(self, name: str, ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """The blob of each id from a table such as `store`, in the order of `ids`, wherever its unit keeps it."""
+        ...
+
+    def source(self, video: Video) -> Path:
+        """The video as a local file, fetched if need be.
+
+        Raises:
+            BadInput: it is gone, no regular file, or changed since it was frozen.
+        """
         ...
 
     def scratch(self) -> Path:
         """A private folder for temporary files, on the node; removed afterwards."""
+        ...
+
+    def tar_folder(self) -> Path:
+        """Where pack publishes its tars."""
+        ...
+
+    def question(self) -> dict[str, Any]:
+        """What was asked: the plan's settings that change results, without paths of this machine."""
         ...

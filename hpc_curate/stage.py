@@ -101,12 +101,18 @@ class PerUnit(Stage):
 
     # Rows asked for later are added as a part; False: the whole unit is made anew.
     incremental: ClassVar[bool] = False
+    # Its units are the `groups` of this stage; None: the units of the run.
+    units_from: ClassVar[str | None] = None
     # Rows per group of a table that holds large blobs, so that one blob can be read alone.
     row_group: ClassVar[dict[str, int]] = {}
 
+    def pieces(self) -> dict[str, str]:
+        """Signatures by name, for a stage (scan) that is asked for pieces and not for clips."""
+        return {}
+
     def items(self, inputs: Inputs, asked: Sequence[str]) -> Iterable[Item]:
-        """Cut `asked` (clip ids, or the pieces of scan) into items, in a fixed order."""
-        return [Item("all", tuple(asked))]
+        """Cut what is asked for and not yet here into items, in a fixed order."""
+        return [Item("all", ())]
 
     def process(self, model: Any, inputs: Inputs, item: Item) -> Tables:
         """Do one item. `BadInput` is for the whole item: `failed` then says what is written instead."""
@@ -127,7 +133,9 @@ class Merge(Stage):
 
 
 class Filter:
-    """Mixin: the stage's rows have `keep` and `reason`; later stages are asked for the kept clips only."""
+    """Mixin: later stages are asked for the clips only whose `keep_column` is true."""
+
+    keep_column: ClassVar[str] = "keep"
 
 
 @dataclass(frozen=True)
@@ -153,6 +161,10 @@ class Scorer(PerUnit):
         for start in range(0, len(asked), self.items_of):
             ids = tuple(asked[start : start + self.items_of])
             yield Item(digest(ids), ids)
+
+    def failed(self, item: Item, error: str) -> Tables:
+        rows = [{"clip_id": clip_id, "error": error} for clip_id in item.ids]
+        return {"rows": pa.Table.from_pylist(rows, schema=self.writes()["rows"])}
 
     def process(self, model: Any, inputs: Inputs, item: Item) -> Tables:
         columns = tuple(name for name in self.reads() if name != "frames")

@@ -1,0 +1,157 @@
+"""Between Hydra and our dataclasses. Below this module there is no Hydra, and no `cfg["a"]["b"]`."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+
+from hpc_curate import registry
+from hpc_curate.errors import ConfigError
+from hpc_curate.nearest import nearest
+from hpc_curate.stage import Resources, Stage
+
+# Given to stages by `build`, from the `measure` and `cutter` groups.
+_PLUGGED = ("measures", "cutters", "cutter")
+
+
+def conf_dir() -> Path:
+    """The folder of YAML: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    for folder in (package / "conf", package.parent / "conf"):
+        if (folder / "config.yaml").is_file():
+            return folder
+    raise ConfigError(f"conf/ is neither in nor beside {package}; reinstall hpc_curate")
+
+
+def register() -> None:
+    """Offer the dataclasses of the folders to Hydra, so that each setting is written once."""
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    for kind in registry.FOLDERS:
+        for name in registry.names(kind):
+            node = _mirror(registry.load(kind, name))
+            store.store(group=kind, name=name, node=node, package=f"{kind}.{name}")
+
+
+def _mirror(cls: type[Any]) -> type[Any]:
+    """A mutable twin with the field types that OmegaConf knows; the rest is checked by `make`."""
+    hints = typing.get_type_hints(cls)
+    fields: list[Any] = []
+    for field in dataclasses.fields(cls):
+        if field.name in _PLUGGED:
+            continue
+        kind = hints[field.name]
+        plain = kind in (int, float, str, bool) or _optional(kind) in (int, float, str, bool)
+        if field.default is not dataclasses.MISSING:
+            default: Any = dataclasses.field(default=field.default)
+            if isinstance(field.default, tuple):
+                default = dataclasses.field(default_factory=lambda value=field.default: list(value))
+        elif field.default_factory is not dataclasses.MISSING:
+            default = dataclasses.field(default_factory=field.default_factory)
+        else:
+            default = dataclasses.field(default="???")
+        fields.append((field.name, kind if plain else Any, default))
+    return dataclasses.make_dataclass(cls.__name__, fields)
+
+
+def _optional(kind: Any) -> Any:
+    """X of `X | None`, else None."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        rest = [part for part in typing.get_args(kind) if part is not type(None)]
+        return rest[0] if len(rest) == 1 else None
+    return None
+
+
+def make(cls: type[Any], settings: Mapping[str, Any], where: str, **plugged: Any) -> Any:
+    """A dataclass from plain settings.
+
+    Raises:
+        ConfigError: a wrong name or choice; the message has the nearest right one.
+    """
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
+    values: dict[str, Any] = {key: value for key, value in plugged.items() if key in fields}
+    for name, value in settings.items():
+        if name not in fields:
+            raise ConfigError(f"{where} has no setting '{name}'; {nearest(name, set(fields) - set(_PLUGGED))}")
+        values[name] = _checked(value, hints[name], f"{where}.{name}")
+    try:
+        return cls(**values)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _checked(value: Any, kind: Any, where: str) -> Any:
+    kind = _optional(kind) or kind
+    if value is None:
+        return None
+    if typing.get_origin(kind) is typing.Literal:
+        choices = typing.get_args(kind)
+        if value not in choices:
+            raise ConfigError(f"{where}={value!r} is no choice; {nearest(str(value), map(str, choices))}")
+    if typing.get_origin(kind) is tuple and isinstance(value, list):
+        return tuple(tuple(part) if isinstance(part, list) else part for part in value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind in (int, float, str, bool) and type(value) is not kind:
+        raise ConfigError(f"{where} must be {kind.__name__}, got {value!r}")
+    return value
+
+
+def stages(config: Mapping[str, Any]) -> dict[str, Stage]:
+    """The stage instances of a resolved configuration, in the order of its recipe."""
+    measures = {
+        name: make(registry.load("measure", name), settings or {}, f"measure.{name}")
+        for name, settings in (config.get("measure") or {}).items()
+    }
+    cutters = {
+        name: make(registry.load("cutter", name), settings or {}, f"cutter.{name}")
+        for name, settings in (config.get("cutter") or {}).items()
+    }
+    plugged: dict[str, Any] = {"measures": measures, "cutters": cutters}
+    if cutters:
+        plugged["cutter"] = next(iter(cutters.values()))
+    return {
+        name: make(registry.load("stage", name), settings or {}, f"stage.{name}", **plugged)
+        for name, settings in config["stage"].items()
+    }
+
+
+def resources(config: Mapping[str, Any], stage: str) -> Resources:
+    """The default resources with the stage's own on top."""
+    given = config.get("resources") or {}
+    merged = {**(given.get("default") or {}), **(given.get(stage) or {})}
+    return make(Resources, merged, f"resources.{stage}")
+
+
+def resolve(config: Any) -> dict[str, Any]:
+    """A Hydra configuration as plain values, interpolations resolved.
+
+    Raises:
+        ConfigError: a value that must be given is missing.
+    """
+    from omegaconf.errors import OmegaConfBaseException
+
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        example = {"input": "input=/data/videos", "run_dir": "run_dir=runs/first"}.get(missing[0], f"{missing[0]}=…")
+        raise ConfigError(f"{missing[0]} is not set; add {example}")
+    try:
+        plain = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def dump(config: Mapping[str, Any]) -> str:
+    """YAML in the order of the mapping."""
+    return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,267 @@
+"""What is done, and the proof of it.
+
+A unit is done when its record says so, for the set of rows that was asked for, and every output that it names is there
+with the size that it names. Records are one small JSON per unit, folded into tables by the merges. What is known of a
+unit that is not done (attempts, the item in flight, strikes, the last failure) is one JSON beside them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hpc_curate.errors import Superseded
+from hpc_curate.io import tables
+from hpc_curate.io.paths import RunPaths
+
+_FOLD_FROM = 64  # loose records that are worth a fold
+_FOLD = pa.schema([("unit", pa.int32()), ("revision", pa.int32()), ("record", pa.string())])
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file of a unit, as it was published."""
+
+    table: str
+    part: int
+    bytes: int
+    sha256: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """The proof that a unit is done."""
+
+    stage: str
+    signature: str
+    unit: int
+    asked: tuple[str, ...]  # hashes of the sets of rows that were asked for and are here
+    outputs: tuple[Output, ...]
+    have: tuple[str, ...] = ()  # the pieces of scan that are here
+    rows: int = 0
+    errors: int = 0
+    kept: tuple[int, str] | None = None  # of a filter: how many it keeps, and their hash
+    seconds: float = 0.0
+    attempt: int = 1
+    host: str = ""
+    job: str = ""
+    finished: float = 0.0
+    revision: int = 1  # publications of this unit so far
+
+    @classmethod
+    def parse(cls, value: dict[str, Any]) -> Record:
+        outputs = tuple(Output(**output) for output in value["outputs"])
+        kept = tuple(value["kept"]) if value["kept"] else None
+        lists = {"asked": tuple(value["asked"]), "have": tuple(value["have"])}
+        return cls(**{**value, **lists, "outputs": outputs, "kept": kept})  # type: ignore[arg-type]
+
+    @property
+    def next_part(self) -> int:
+        return 1 + max((output.part for output in self.outputs), default=0)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What is known of a unit that is not done."""
+
+    token: str = ""  # of the last worker that began: only it may publish
+    attempts: int = 0  # that ended in a failure or a death
+    item: str | None = None  # in flight
+    strikes: dict[str, int] = field(default_factory=dict)  # deaths of a worker, by the item in flight
+    failure: str | None = None  # failed, blocked, preempted, environment; null: began and not heard of since
+    message: str = ""
+    host: str = ""
+    job: str = ""
+    began: float = 0.0
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The records of one run folder."""
+
+    paths: RunPaths
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def record(self, stage: str, signature: str, unit: int) -> Record | None:
+        """The record of one unit, wherever it lies; None if there is none or it does not parse."""
+        loose = _parse(self.paths.done(stage, signature, unit))
+        if loose is not None:
+            return loose
+        return self.records(stage, signature).get(unit)
+
+    def records(self, stage: str, signature: str) -> dict[int, Record]:
+        """All records of a stage, by unit; the last revision wins.
+
+        A record moves from loose to folding to folded, and is looked for in that order, so a fold that is under way
+        can hide none.
+        """
+        folder = self.paths.stage(stage, signature) / "done"
+        found: dict[int, Record] = {}
+        for path in _json_files(folder):
+            _keep_latest(found, _parse(path))
+        for moved in sorted(folder.glob(".folding-*")) if folder.is_dir() else []:
+            for path in _json_files(moved):
+                _keep_latest(found, _parse(path))
+        for fold in sorted(folder.glob("fold-*.parquet")) if folder.is_dir() else []:
+            for text in pq.read_table(fold, columns=["record"])["record"].to_pylist():
+                _keep_latest(found, Record.parse(json.loads(text)))
+        return found
+
+    def valid(self, record: Record) -> bool:
+        """Whether every output is there with the size that the record names."""
+        return all(_size(self.output(record, output)) == output.bytes for output in record.outputs)
+
+    def output(self, record: Record, output: Output) -> Path:
+        return self.paths.rows(record.stage, record.signature, record.unit, output.table, output.part)
+
+    def outputs(self, record: Record, table: str) -> list[Path]:
+        """The files of one table, first part first."""
+        mine = sorted((output for output in record.outputs if output.table == table), key=lambda output: output.part)
+        return [self.output(record, output) for output in mine]
+
+    def attempt(self, stage: str, signature: str, unit: int) -> Attempt:
+        """What is known of a unit that is not done; nothing is known of one never begun."""
+        value = tables.read_json(self.paths.attempts(stage, signature, unit))
+        return Attempt(**value) if value else Attempt()
+
+    def attempts(self, stage: str, signature: str) -> dict[int, Attempt]:
+        """The same for all units of a stage."""
+        folder = self.paths.attempts(stage, signature, 0).parent
+        values = {int(path.stem): tables.read_json(path) for path in _json_files(folder)}
+        return {unit: Attempt(**value) for unit, value in values.items() if value}
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    def begin(self, stage: str, signature: str, unit: int, job: str, requeued: bool = False) -> Attempt:
+        """Claim a unit: from now on only this attempt may publish it.
+
+        An attempt that was begun and never heard of died: it counts, and its item in flight gets a strike, unless
+        the scheduler killed it and started it again (`requeued`).
+        """
+        last = self.attempt(stage, signature, unit)
+        strikes = dict(last.strikes)
+        died = bool(last.token) and last.failure is None and not requeued
+        if died and last.item:
+            strikes[last.item] = strikes.get(last.item, 0) + 1
+        attempt = Attempt(
+            token=uuid.uuid4().hex[:12],
+            attempts=last.attempts + died,
+            strikes=strikes,
+            message=last.message,
+            host=socket.gethostname(),
+            job=job,
+            began=time.time(),
+        )
+        self._write(stage, signature, unit, attempt)
+        return attempt
+
+    def working_on(self, stage: str, signature: str, unit: int, attempt: Attempt, item: str | None) -> None:
+        """Note the item in flight, so that a death can be laid at its door."""
+        self._write(stage, signature, unit, replace(attempt, item=item))
+
+    def end(self, stage: str, signature: str, unit: int, attempt: Attempt, failure: tuple[str, str]) -> None:
+        """The attempt ended without a result: (failed, blocked, preempted or environment; message)."""
+        kind, message = failure
+        counted = attempt.attempts + (kind == "failed")
+        ended = replace(attempt, item=None, attempts=counted, failure=kind, message=message)
+        self._write(stage, signature, unit, ended)
+
+    def block(self, stage: str, signature: str, unit: int, message: str) -> None:
+        """What the unit reads is not there: no attempt is counted."""
+        last = self.attempt(stage, signature, unit)
+        self._write(stage, signature, unit, replace(last, item=None, failure="blocked", message=message))
+
+    def check(self, stage: str, signature: str, unit: int, attempt: Attempt) -> None:
+        """Before a publication.
+
+        Raises:
+            Superseded: another worker has begun the unit since.
+        """
+        current = self.attempt(stage, signature, unit)
+        if current.token != attempt.token:
+            raise Superseded(f"{stage} unit {unit}: taken over by job {current.job or '?'} on {current.host or '?'}")
+
+    def mark(self, record: Record, token: str) -> None:
+        """Publish the record, then forget the attempts."""
+        path = self.paths.done(record.stage, record.signature, record.unit)
+        tables.write_json(path, asdict(record), token)
+        self.paths.attempts(record.stage, record.signature, record.unit).unlink(missing_ok=True)
+
+    def forgive(self, stage: str, signature: str, unit: int) -> None:
+        """Forget attempts and strikes, so that the unit starts fresh."""
+        self.paths.attempts(stage, signature, unit).unlink(missing_ok=True)
+
+    def fold(self, stage: str, signature: str) -> None:
+        """Gather loose records into one table. Nothing is overwritten, so two folds at once lose nothing."""
+        folder = self.paths.stage(stage, signature) / "done"
+        loose = list(_json_files(folder))
+        stranded = [path for moved in folder.glob(".folding-*") for path in _json_files(moved)]
+        if len(loose) + len(stranded) < _FOLD_FROM:
+            return
+        mine = folder / f".folding-{uuid.uuid4().hex[:12]}"
+        mine.mkdir()
+        for path in [*loose, *stranded]:
+            try:
+                path.rename(mine / path.name)
+            except FileNotFoundError:
+                continue  # another fold took it
+        records = [record for path in _json_files(mine) if (record := _parse(path))]
+        rows = [{"unit": r.unit, "revision": r.revision, "record": json.dumps(asdict(r))} for r in records]
+        fold = pa.Table.from_pylist(sorted(rows, key=lambda row: row["unit"]), schema=_FOLD)
+        tables.write_table(folder / f"fold-{mine.name[9:]}.parquet", fold, _FOLD, None)
+        shutil.rmtree(mine)
+        for empty in folder.glob(".folding-*"):
+            _remove_if_empty(empty)
+
+    def _write(self, stage: str, signature: str, unit: int, attempt: Attempt) -> None:
+        tables.write_json(self.paths.attempts(stage, signature, unit), asdict(attempt), attempt.token)
+
+
+def _json_files(folder: Path) -> Iterator[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if entry.name.endswith(".json"))
+    except FileNotFoundError:
+        return
+    for name in names:
+        if not name.startswith("."):
+            yield folder / name
+
+
+def _parse(path: Path) -> Record | None:
+    value = tables.read_json(path)
+    try:
+        return Record.parse(value) if value else None
+    except (KeyError, TypeError):
+        return None  # torn or foreign: not a proof
+
+
+def _keep_latest(found: dict[int, Record], record: Record | None) -> None:
+    if record and (record.unit not in found or found[record.unit].revision < record.revision):
+        found[record.unit] = record
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()

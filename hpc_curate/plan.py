@@ -1,0 +1,151 @@
+"""A recipe as ordered stage instances: who writes which column, what is asked for, and what a signature covers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hpc_curate import __version__, config
+from hpc_curate.errors import ConfigError
+from hpc_curate.io import tables
+from hpc_curate.io.paths import RunPaths
+from hpc_curate.nearest import nearest
+from hpc_curate.records import digest
+from hpc_curate.stage import Filter, Merge, PerUnit, Resources, Stage
+
+EVERY_COLUMN = "*"  # in `reads`: all clip columns that stages before it write
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage in its place in the line."""
+
+    stage: Stage
+    resources: Resources
+    upstream: tuple[str, ...]  # stages whose tables or columns it computes from
+    filter: str | None  # the filter whose kept clips it is asked for
+    units: int  # tasks
+
+    @property
+    def waits_for(self) -> tuple[str, ...]:
+        """Stages that must be done before it starts."""
+        return tuple(dict.fromkeys([*self.upstream, *([self.filter] if self.filter else [])]))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One resolved configuration over a frozen set of units."""
+
+    hash: str
+    paths: RunPaths
+    settings: dict[str, Any]  # the whole configuration
+    units: int
+    steps: dict[str, Step]
+    writers: dict[str, str]  # column or table name -> stage
+
+    @property
+    def file(self) -> Path:
+        return self.paths.plan(self.hash)
+
+    def static_signature(self, name: str) -> str:
+        """The signature without what merges have read; for merges and what follows them it is not the whole."""
+        step = self.steps[name]
+        return step.stage.signature([self.static_signature(upstream) for upstream in step.upstream])
+
+
+def build(settings: Mapping[str, Any], units: int) -> Plan:
+    """Check a recipe and put its stages in order.
+
+    Raises:
+        ConfigError: a column or table has no writer before its reader, or has two.
+    """
+    stages = config.stages(settings)
+    steps: dict[str, Step] = {}
+    writers: dict[str, str] = {}
+    columns: list[str] = []
+    last_filter: str | None = None
+    for name, stage in stages.items():
+        reads = [column for read in stage.reads() for column in (columns if read == EVERY_COLUMN else [read])]
+        upstream = [_writer(read, name, writers, stages) for read in reads]
+        tasks = _tasks(stage, units, stages)
+        step_filter = None if _sees_all(stage) else last_filter
+        steps[name] = Step(stage, config.resources(settings, name), tuple(dict.fromkeys(upstream)), step_filter, tasks)
+        for table, schema in stage.writes().items():
+            written = [c for c in schema.names if c not in ("clip_id", "error")] if table == "rows" else [table]
+            for column in written:
+                if column in writers:
+                    raise ConfigError(f"stages {writers[column]} and {name} both write '{column}'; take one out")
+                writers[column] = name
+            columns += written if table == "rows" else []
+        if isinstance(stage, Filter):
+            last_filter = name
+    plain = {key: value for key, value in settings.items() if key != "hydra"}
+    plan_hash = digest(plain, units, __version__)[:12]
+    return Plan(plan_hash, RunPaths(Path(plain["run_dir"]).absolute()), plain, units, steps, writers)
+
+
+def _sees_all(stage: Stage) -> bool:
+    """Filters that are merges look at every clip, also those that an earlier filter rejected."""
+    return isinstance(stage, Filter) and isinstance(stage, Merge)
+
+
+def _tasks(stage: Stage, units: int, stages: Mapping[str, Stage]) -> int:
+    if not isinstance(stage, PerUnit):
+        return 1
+    if stage.units_from is None:
+        return units
+    return int(getattr(stages[stage.units_from], "groups"))  # noqa: B009
+
+
+def _writer(read: str, reader: str, writers: Mapping[str, str], stages: Mapping[str, Stage]) -> str:
+    if read in writers:
+        return writers[read]
+    later = [name for name, stage in stages.items() if any(read in (t, *s.names) for t, s in stage.writes().items())]
+    if later:
+        raise ConfigError(f"stage.{reader} needs '{read}', which stage {later[0]} writes after it; change the order")
+    raise ConfigError(f"stage.{reader} needs '{read}', but no stage of the recipe writes it; {nearest(read, writers)}")
+
+
+def save(plan: Plan) -> None:
+    """Write the plan once; `latest` names it."""
+    if not plan.file.exists():
+        body = {"hash": plan.hash, "version": __version__, "units": plan.units, "settings": plan.settings}
+        text = config.dump(body)
+        tables.publish(plan.file, lambda path: _write(path, text))
+    tables.publish(plan.paths.latest, lambda path: _write(path, plan.hash + "\n"))
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def load(file: Path) -> Plan:
+    """A plan from its file.
+
+    Raises:
+        ConfigError: the code that queued it had another version.
+    """
+    body = yaml.safe_load(file.read_text())
+    if body["version"] != __version__:
+        raise ConfigError(f"{file.name} was made by hpc_curate {body['version']}, this is {__version__}; run again")
+    return build(body["settings"], body["units"])
+
+
+def load_latest(run: Path, plan_hash: str | None = None) -> Plan:
+    """The plan of a run folder: the one named, or the last.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    paths = RunPaths(run.absolute())
+    known = sorted(path.stem for path in paths.plans.glob("*.yaml"))
+    if not known or not (plan_hash or paths.latest.exists()):
+        raise ConfigError(f"{run} is not a run folder: it has no plan; give the run_dir of hpc-curate run")
+    wanted = plan_hash or paths.latest.read_text().strip()
+    if wanted not in known:
+        raise ConfigError(f"{run} has no plan '{wanted}'; {nearest(wanted, known)}")
+    return load(paths.plan(wanted))

@@ -1,0 +1,254 @@
+"""Inputs of a task, read from the run folder through the ledger."""
+
+from __future__ import annotations
+
+import io
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from hpc_curate import units
+from hpc_curate.errors import BadInput, Blocked
+from hpc_curate.io import tables
+from hpc_curate.ledger import Record
+from hpc_curate.plan import EVERY_COLUMN
+from hpc_curate.records import Video, video_of
+from hpc_curate.stage import Clip, Merge, PerUnit, Resources
+from hpc_curate.state import State
+
+_OPEN_STORES = 32
+
+
+class Reader:
+    """Implements `inputs.Inputs` for one task of one stage."""
+
+    def __init__(self, state: State, stage: str, unit: int, source: Any = None) -> None:
+        self._state = state
+        self._step = state.plan.steps[stage]
+        self._stage = stage
+        self._source = source
+        self.unit = unit
+        self.resources: Resources = self._step.resources
+        self._stores: OrderedDict[tuple[str, int], _Blobs] = OrderedDict()
+
+    # -- the unit ------------------------------------------------------------------------------------------------
+
+    def _units(self) -> list[int]:
+        """The run units that this task reads."""
+        stage = self._step.stage
+        everything = not isinstance(stage, PerUnit) or stage.units_from is not None
+        return list(range(self._state.plan.units)) if everything else [self.unit]
+
+    def videos(self) -> list[Video]:
+        return [video for unit in self._units() for video in units.read(self._state.plan.paths, unit)]
+
+    # -- tables --------------------------------------------------------------------------------------------------
+
+    def table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        writer = self._state.plan.writers[name]
+        return self._stage_table(writer, name, columns)
+
+    def _stage_table(self, writer: str, name: str, columns: Sequence[str] | None) -> pa.Table:
+        paths = [path for record in self._records(writer) for path in self._state.ledger.outputs(record, name)]
+        return tables.read_table(paths, columns, self._state.plan.steps[writer].stage.writes()[name])
+
+    def _records(self, writer: str) -> list[Record]:
+        step = self._state.plan.steps[writer]
+        if isinstance(step.stage, Merge):
+            wanted = [0]
+        elif isinstance(step.stage, PerUnit) and step.stage.units_from is not None:
+            wanted = list(range(step.units))
+        else:
+            wanted = self._units()
+        records = []
+        for unit in wanted:
+            record = self._state.done(writer, unit)
+            if record is not None:
+                records.append(record)
+            elif not (self._state.allow_failed and self._state.failed(writer, unit)):
+                raise Blocked(f"{self._stage} reads {writer}, whose unit {unit} is not done")
+        return records
+
+    # -- clips ---------------------------------------------------------------------------------------------------
+
+    def kept(self) -> list[str]:
+        name = self._step.filter
+        if name is None:
+            return self._every_clip()["clip_id"].to_pylist()
+        keep = self._state.plan.steps[name].stage.keep_column  # type: ignore[attr-defined]
+        if not isinstance(self._state.plan.steps[name].stage, Merge):
+            rows = self._stage_table(name, "rows", ["clip_id", keep])
+        else:
+            rows = self._merged_rows(name, keep)
+        return rows.filter(rows[keep])["clip_id"].to_pylist()
+
+    def _merged_rows(self, name: str, keep: str) -> pa.Table:
+        """The rows of a merge that belong to this task's units; its file is sorted by unit."""
+        paths = [path for record in self._records(name) for path in self._state.ledger.outputs(record, "rows")]
+        mine = self._units()
+        narrow = [("unit", ">=", mine[0]), ("unit", "<=", mine[-1])] if mine else None
+        return pa.concat_tables(
+            pq.read_table(path, columns=["clip_id", keep, "unit"], filters=narrow) for path in paths
+        )
+
+    def _every_clip(self) -> pa.Table:
+        writer = self._state.plan.writers["start_pts"]
+        return self._stage_table(writer, "rows", ["clip_id"])
+
+    def clips(self, columns: Sequence[str], ids: Sequence[str] | None = None) -> pa.Table:
+        return self._joined(self._written(columns), pa.array(self.kept() if ids is None else ids, pa.string()))
+
+    def _written(self, columns: Sequence[str]) -> list[str]:
+        if EVERY_COLUMN not in columns:
+            return [column for column in columns if column != "clip_id"]
+        writers = self._state.plan.writers
+        before = set(self._step.upstream)
+        return [
+            column
+            for name, step in self._state.plan.steps.items()
+            if name in before and "rows" in step.stage.writes()
+            for column in step.stage.writes()["rows"].names
+            if writers.get(column) == name
+        ]
+
+    def _joined(self, columns: Sequence[str], ids: pa.Array, errors: bool = False) -> pa.Table:
+        by_writer: dict[str, list[str]] = {}
+        for column in columns:
+            by_writer.setdefault(self._state.plan.writers[column], []).append(column)
+        found: dict[str, Any] = {}
+        error = pa.nulls(len(ids), pa.string())
+        for writer, mine in by_writer.items():
+            own_error = (
+                ["error"] if errors and "error" in self._state.plan.steps[writer].stage.writes()["rows"].names else []
+            )
+            rows = self._stage_table(writer, "rows", ["clip_id", *mine, *own_error])
+            at = pc.index_in(ids, value_set=rows["clip_id"].combine_chunks())
+            found.update({column: rows[column].take(at) for column in mine})
+            if own_error:
+                error = pc.coalesce(error, pc.binary_join_element_wise(f"{writer}: ", rows["error"].take(at), ""))
+        joined = pa.table({"clip_id": ids, **{column: found[column] for column in columns}})
+        return joined.append_column("error", error) if errors else joined
+
+    def all_clips(self, columns: Sequence[str]) -> pa.Table:
+        writer = self._state.plan.writers["start_pts"]
+        ids: list[pa.ChunkedArray] = []
+        of: list[np.ndarray] = []
+        for record in self._records(writer):
+            mine = tables.read_table(self._state.ledger.outputs(record, "rows"), ["clip_id"])["clip_id"]
+            ids.append(mine.combine_chunks())
+            of.append(np.full(len(mine), record.unit, np.int32))
+        every = pa.chunked_array(ids, pa.string()).combine_chunks()
+        joined = self._joined(self._written(columns), every, errors=True)
+        return joined.append_column("unit", pa.array(np.concatenate(of) if of else np.zeros(0, np.int32)))
+
+    # -- frames and blobs ----------------------------------------------------------------------------------------
+
+    def frames(
+        self, ids: Sequence[str], count: int, columns: Sequence[str] = ()
+    ) -> Iterator[tuple[str, Clip | BadInput]]:
+        spans = self.clips(["start_pts", "end_pts", "start_s", *columns], ids).to_pylist()
+        packs = [_Blobs(path, "jpeg", ["video_id", "pts", "time_s"]) for path in self._pack_files()]
+        for row in spans:
+            yield row["clip_id"], _clip(row, count, packs, columns)
+
+    def _pack_files(self) -> list[Path]:
+        writer = self._state.plan.writers["frames"]
+        return [path for record in self._records(writer) for path in self._state.ledger.outputs(record, "frames")]
+
+    def blobs(self, name: str, ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        writer = self._state.plan.writers[name]
+        field = next(
+            f.name for f in self._state.plan.steps[writer].stage.writes()[name] if pa.types.is_large_binary(f.type)
+        )
+        unit_of = dict(units.unit_of(self._state.plan.paths, sorted({video_of(clip) for clip in ids})))
+        for clip in ids:
+            yield clip, self._blob(writer, name, field, unit_of[video_of(clip)], clip)
+
+    def _blob(self, writer: str, name: str, field: str, unit: int, clip: str) -> bytes:
+        record = self._state.done(writer, unit)
+        if record is None:
+            raise Blocked(f"{self._stage} reads {writer}, whose unit {unit} is not done")
+        for output in record.outputs:
+            if output.table != name:
+                continue
+            key = (name, unit * 1000 + output.part)
+            if key not in self._stores:
+                self._stores[key] = _Blobs(self._state.ledger.output(record, output), field, ["clip_id"])
+                if len(self._stores) > _OPEN_STORES:
+                    self._stores.popitem(last=False)
+            store = self._stores[key]
+            self._stores.move_to_end(key)
+            rows = store.where("clip_id", clip)
+            if len(rows):
+                return store.read(int(rows[0]))
+        raise BadInput(f"{clip} is not in the {name} of unit {unit}")
+
+    # -- the rest ------------------------------------------------------------------------------------------------
+
+    def source(self, video: Video) -> Path:
+        return self._source.get(video)
+
+    def scratch(self) -> Path:
+        return self._source.scratch
+
+    def tar_folder(self) -> Path:
+        signature = self._state.signature("pack")
+        assert signature is not None
+        return self._state.plan.paths.tars(signature)
+
+    def question(self) -> dict[str, Any]:
+        return {key: self._state.plan.settings[key] for key in ("stage", "measure", "cutter", "unit", "limits")}
+
+
+class _Blobs:
+    """A Parquet file whose blobs are read one row group at a time."""
+
+    def __init__(self, path: Path, field: str, keys: Sequence[str]) -> None:
+        self._file = pq.ParquetFile(path)
+        self._field = field
+        self.keys = self._file.read(columns=list(keys))
+        sizes = [self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)]
+        self._starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        self._group = -1
+        self._rows: Any = None
+        self._where: dict[str, dict[str, np.ndarray]] = {}
+
+    def where(self, key: str, value: str) -> np.ndarray:
+        """Row numbers whose key has the value."""
+        if key not in self._where:
+            values = np.asarray(self.keys[key].to_pylist(), dtype=object)
+            order = np.argsort(values.astype(str), kind="stable")
+            found, first = np.unique(values[order].astype(str), return_index=True)
+            self._where[key] = dict(zip(found.tolist(), np.split(order, first[1:]), strict=False))
+        return self._where[key].get(value, np.zeros(0, np.int64))
+
+    def read(self, row: int) -> bytes:
+        group = int(np.searchsorted(self._starts, row, side="right")) - 1
+        if group != self._group:
+            self._rows = self._file.read_row_group(group, columns=[self._field])[self._field]
+            self._group = group
+        return self._rows[row - int(self._starts[group])].as_py()
+
+
+def _clip(row: dict[str, Any], count: int, packs: list[_Blobs], columns: Sequence[str]) -> Clip | BadInput:
+    from PIL import Image
+
+    for pack in packs:
+        rows = pack.where("video_id", video_of(row["clip_id"]))
+        if not len(rows):
+            continue
+        pts = pack.keys["pts"].combine_chunks().to_numpy()[rows]
+        inside = rows[(pts >= row["start_pts"]) & (pts < row["end_pts"])]
+        if not len(inside):
+            return BadInput("no frame of the frame pack lies in the clip; raise stage.scan.pack_per_s")
+        chosen = inside[np.unique(((np.arange(count) + 0.5) * len(inside) / count).astype(int))]
+        pictures = [np.asarray(Image.open(io.BytesIO(pack.read(int(at)))).convert("RGB")) for at in chosen]
+        times = pack.keys["time_s"].combine_chunks().to_numpy()[chosen] - row["start_s"]
+        return Clip(row["clip_id"], np.stack(pictures), times, {column: row[column] for column in columns})
+    return BadInput("the video has no frame pack")

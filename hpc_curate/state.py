@@ -1,0 +1,167 @@
+"""Where a plan stands: full signatures, what is asked of each unit, and which units are missing.
+
+A merge's signature holds what it has read, so it is known only when its inputs are complete; the signatures of the
+stages behind it follow. Everything here is derived from the ledger and can be thrown away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hpc_curate.io import tables
+from hpc_curate.ledger import Attempt, Ledger, Record
+from hpc_curate.plan import Plan, Step
+from hpc_curate.records import digest
+from hpc_curate.stage import Merge, PerUnit
+
+
+@dataclass
+class State:
+    """One look at the ledger through a plan. Records are read once per stage; make a new one to look again."""
+
+    plan: Plan
+    ledger: Ledger
+    verify: bool = True  # also stat the outputs
+    _signatures: dict[str, str | None] = field(default_factory=dict)
+    _records: dict[str, dict[int, Record]] = field(default_factory=dict)
+    _kept: dict[str, dict[int, str]] = field(default_factory=dict)
+    _asked: dict[tuple[str, int], str | None] = field(default_factory=dict)
+    _done: dict[tuple[str, int], Record | None] = field(default_factory=dict)
+
+    @property
+    def allow_failed(self) -> bool:
+        return bool(self.plan.settings["limits"]["allow_failed_units"])
+
+    def signature(self, name: str) -> str | None:
+        """The full signature; None while a merge that it depends on has not all its inputs."""
+        if name not in self._signatures:
+            self._signatures[name] = self._signature(self.plan.steps[name])
+        return self._signatures[name]
+
+    def _signature(self, step: Step) -> str | None:
+        upstream: list[str] = []
+        for name in step.upstream:
+            signature = self.signature(name)
+            if signature is None:
+                return None
+            upstream.append(signature)
+        own = step.stage.signature(upstream)
+        if not isinstance(step.stage, Merge):
+            return own
+        read = [self._read_by_merge(name) for name in step.waits_for]
+        return None if any(part is None for part in read) else digest(own, read)
+
+    def _read_by_merge(self, name: str) -> list[object] | None:
+        """What a merge reads of a stage, unit by unit; None if a unit is not accounted for."""
+        signature = self.signature(name)
+        if signature is None:
+            return None
+        parts: list[object] = [name, signature]
+        for unit in range(self.plan.steps[name].units):
+            record = self.done(name, unit)
+            if record:
+                parts.append([self.asked(name, unit), record.errors, record.kept])
+            elif self.allow_failed and self.failed(name, unit):
+                parts.append("failed")
+            else:
+                return None
+        return parts
+
+    def asked(self, name: str, unit: int) -> str | None:
+        """The hash of what the plan asks of a unit; None while the filter before it has not spoken."""
+        key = (name, unit)
+        if key not in self._asked:
+            self._asked[key] = self._hash_of_asked(self.plan.steps[name], unit)
+        return self._asked[key]
+
+    def _hash_of_asked(self, step: Step, unit: int) -> str | None:
+        stage = step.stage
+        if not isinstance(stage, PerUnit) or stage.units_from is not None:
+            return "all"
+        if stage.pieces():
+            return piece_hash(stage)
+        if stage.incremental and step.filter is not None:
+            return self._hash_of_kept(step.filter, unit)
+        upstream = [name for name in step.upstream if self._same_units(name)]
+        records = [self.done(name, unit) for name in upstream]
+        if any(record is None for record in records):
+            return None
+        return digest([[self.asked(n, unit), r.errors] for n, r in zip(upstream, records, strict=True) if r])
+
+    def _hash_of_kept(self, name: str, unit: int) -> str | None:
+        if isinstance(self.plan.steps[name].stage, Merge):
+            return self._kept_by_merge(name).get(unit, kept_hash([])) if self.done(name, 0) else None
+        record = self.done(name, unit)
+        return record.kept[1] if record and record.kept else None
+
+    def _kept_by_merge(self, name: str) -> dict[int, str]:
+        if name not in self._kept:
+            record = self.done(name, 0)
+            assert record is not None
+            keep = self.plan.steps[name].stage.keep_column  # type: ignore[attr-defined]
+            rows = tables.read_table(self.ledger.outputs(record, "rows"), ["unit", "clip_id", keep])
+            kept = rows.filter(rows[keep])
+            groups = kept.group_by("unit").aggregate([("clip_id", "list")])
+            ids = zip(groups["unit"].to_pylist(), groups["clip_id_list"].to_pylist(), strict=True)
+            self._kept[name] = {unit: kept_hash(clips) for unit, clips in ids}
+        return self._kept[name]
+
+    def _same_units(self, name: str) -> bool:
+        stage = self.plan.steps[name].stage
+        return isinstance(stage, PerUnit) and stage.units_from is None
+
+    def done(self, name: str, unit: int) -> Record | None:
+        """The record of a unit if it is done for what this plan asks, else None."""
+        key = (name, unit)
+        if key not in self._done:
+            self._done[key] = self._done_record(name, unit)
+        return self._done[key]
+
+    def _done_record(self, name: str, unit: int) -> Record | None:
+        record = self.record(name, unit)
+        if record is None or self.asked(name, unit) not in record.asked:
+            return None
+        return record if not self.verify or self.ledger.valid(record) else None
+
+    def record(self, name: str, unit: int) -> Record | None:
+        """The record of a unit, whatever set it was made for."""
+        signature = self.signature(name)
+        if signature is None:
+            return None
+        if name not in self._records:
+            self._records[name] = self.ledger.records(name, signature)
+        return self._records[name].get(unit)
+
+    def missing(self, name: str) -> list[int]:
+        """Units that are not done."""
+        return [unit for unit in range(self.plan.steps[name].units) if self.done(name, unit) is None]
+
+    def failed(self, name: str, unit: int) -> Attempt | None:
+        """What is known of a unit that ended in failure."""
+        signature = self.signature(name)
+        if signature is None or self.done(name, unit):
+            return None
+        attempt = self.ledger.attempt(name, signature, unit)
+        return attempt if attempt.failure == "failed" else None
+
+    def in_the_way(self, name: str) -> list[str]:
+        """Why a task of this stage cannot start: the stages and units that it waits for, in words."""
+        reasons = []
+        for before in self.plan.steps[name].waits_for:
+            missing = [] if self.signature(before) is None else self.missing(before)
+            open_units = [u for u in missing if not (self.allow_failed and self.failed(before, u))]
+            if self.signature(before) is None or open_units:
+                units = ", ".join(map(str, open_units[:10])) + (" ..." if len(open_units) > 10 else "")
+                failed = sum(self.failed(before, unit) is not None for unit in open_units)
+                reasons.append(f"{before}: {f'units {units} are missing ({failed} failed)' if units else 'not begun'}")
+        return reasons
+
+
+def piece_hash(stage: PerUnit) -> str:
+    """The hash of all pieces of a stage that is asked for pieces."""
+    return digest(sorted(f"{name}:{signature}" for name, signature in stage.pieces().items()))
+
+
+def kept_hash(ids: list[str]) -> str:
+    """The hash of a set of clips."""
+    return digest(sorted(ids))
