@@ -1,0 +1,102 @@
+"""Fixtures for any test, and two rules: an ERROR in the log fails a test; so does a skip where all is required."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _must_run(item: pytest.Item | None) -> bool:
+    """Whether a skip of this test is a failure. A GPU is asked for by a variable of its own: few machines have one."""
+    if item is not None and item.get_closest_marker("gpu"):
+        return os.environ.get("HPC_CURATE_REQUIRE_GPU") == "1"
+    return os.environ.get("HPC_CURATE_REQUIRE_ALL") == "1"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and _must_run(item):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid}: nothing may be skipped here, but: {report.longrepr}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    report = yield
+    if report.outcome == "skipped" and _must_run(None):
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid}: nothing may be skipped here, but: {report.longrepr}"
+    return report
+
+
+@pytest.fixture(autouse=True)
+def no_error_in_the_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fails a test that logged an ERROR. A test that expects one asserts it and calls `caplog.clear()`."""
+    yield
+    errors = [record.getMessage() for record in caplog.get_records("call") if record.levelno >= logging.ERROR]
+    assert not errors, f"ERROR in the log: {errors}"
+
+
+@pytest.fixture(scope="session")
+def footage() -> Path:
+    """The folder of real clips (tools/sample_footage.py --set tests): bbb.mp4, bikes.mp4, demo.* and so on."""
+    script = ROOT / "tools" / "sample_footage.py"
+    listed = subprocess.run([sys.executable, script, "--set", "tests", "--list"], check=True, stdout=subprocess.PIPE)
+    named = os.environ.get("HPC_CURATE_FOOTAGE")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = (Path(named) if named else cache / "hpc_curate" / "footage") / "tests"
+    missing = [name for name in listed.stdout.decode().split() if not (folder / name).is_file()]
+    if missing:
+        pytest.skip(f"{len(missing)} clips are not in {folder}; run tools/sample_footage.py --set tests")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ffmpeg() -> str:
+    """The ffmpeg that the package itself would run."""
+    child = pytest.importorskip("hpc_curate.io.child")
+    return str(child.ffmpeg())
+
+
+@pytest.fixture
+def make_video(ffmpeg: str, tmp_path: Path) -> Callable[..., Path]:
+    """Makes a small clip and returns its path.
+
+    `make_video()` is two seconds of a test picture, 64x48, 10 frames/s, H.264. `source` is any lavfi graph, and what
+    follows goes to ffmpeg before the output, so that the command is in the test:
+    `make_video("dark.mkv", "color=black:s=64x48:r=24000/1001:d=1", "-c:v", "libx264", "-bf", "2")`.
+    """
+
+    def make(name: str = "video.mp4", source: str = "testsrc=s=64x48:r=10:d=2", *options: str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not options:
+            options = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "10", "-threads", "1")
+        command = [ffmpeg, "-v", "error", "-nostdin", "-y", "-f", "lavfi", "-i", source, *options, f"file:{path}"]
+        subprocess.run(command, check=True)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of what a build needs, because setuptools leaves folders of its own behind where it builds."""
+    copy = tmp_path / "checkout"
+    for folder in ("hpc_curate", "conf"):
+        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    for path in ROOT.iterdir():
+        if path.name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(path, copy / path.name)
+    return copy
