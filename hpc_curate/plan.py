@@ -56,6 +56,11 @@ class Plan:
         step = self.steps[name]
         return step.stage.signature([self.static_signature(upstream) for upstream in step.upstream])
 
+    def work_signature(self, name: str) -> str:
+        """The static signature together with what the stage will be asked for."""
+        asked = [self.work_signature(before) for before in self.steps[name].waits_for]
+        return digest(self.static_signature(name), asked, self.steps[name].units)
+
 
 def build(settings: Mapping[str, Any], units: int) -> Plan:
     """Check a recipe and put its stages in order.

@@ -334,11 +334,19 @@ def _check_rows(stage: PerUnit, item: Item, made: Tables) -> None:
     made["rows"] = made["rows"].take(wanted)
 
 
-def catch_signals(element: Element) -> None:
-    """Turn the signals of preemption, requeue and walltime into a stop between two items."""
+def catch_signals(element: Element, patience_s: float) -> None:
+    """Turn the signals of preemption, requeue and walltime into a stop between two items.
+
+    An item that takes longer than `patience_s` from then on is dropped: it is the one that a kill would cost.
+    """
 
     def stop(number: int, _frame: Any) -> None:
         element.stopped = signal.Signals(number).name
+        signal.setitimer(signal.ITIMER_REAL, patience_s)
+
+    def drop(_number: int, _frame: Any) -> None:
+        raise Preempted(f"stopped by {element.stopped}; the item in flight is dropped")
 
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, stop)
+    signal.signal(signal.SIGALRM, drop)

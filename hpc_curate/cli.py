@@ -1,0 +1,75 @@
+"""The verbs. Nothing heavy is imported until a verb needs it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hpc_curate import __version__
+from hpc_curate.errors import ConfigError, CurateError
+
+_RUN_HELP = "curate: everything behind it is a Hydra override (input=… run_dir=… launch=local|slurm|inline, -m sweeps)"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The entry point `hpc-curate`; returns the exit code: 0 well, 1 something failed, 2 wrong question."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if arguments[:1] == ["run"]:
+            from hpc_curate import run
+
+            return run.main(arguments[1:])
+        return _verb(_parser().parse_args(arguments))
+    except CurateError as error:
+        print(f"hpc-curate: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="hpc-curate", description="Raw video to training data, by job arrays.")
+    parser.add_argument("--version", action="version", version=f"hpc-curate {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs.add_parser("run", help=_RUN_HELP, add_help=False)
+
+    status = _of_a_run(verbs, "status", "where a run stands, from its ledger and one question to Slurm")
+    status.add_argument("--json", action="store_true", help="for scripts; `state` is running, done, failed or blocked")
+
+    retry = _of_a_run(verbs, "retry", "forgive failed units and do what is missing")
+    retry.add_argument("stages", nargs="*", metavar="STAGE", help="only these stages; default: all")
+
+    _of_a_run(verbs, "cancel", "cancel what this run has in the queue, and nothing else")
+
+    logs = _of_a_run(verbs, "logs", "the logs of units that failed, or of one unit")
+    logs.add_argument("stage", nargs="?", metavar="STAGE")
+    logs.add_argument("--unit", type=int, help="one unit of the stage")
+
+    _of_a_run(verbs, "funnel", "what became of every video and clip; the counts add up")
+
+    table = _of_a_run(verbs, "table", "one row per clip, with every column, state and reason")
+    table.add_argument("-o", "--output", type=Path, required=True, help=".parquet, .csv or .jsonl")
+    table.add_argument("--videos", action="store_true", help="one row per video instead")
+
+    completion = verbs.add_parser(
+        "completion", help='print a script for the shell: eval "$(hpc-curate completion bash)"'
+    )
+    completion.add_argument("shell", choices=["bash"])
+    return parser
+
+
+def _of_a_run(
+    verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str
+) -> argparse.ArgumentParser:
+    verb = verbs.add_parser(name, help=text, description=text)
+    verb.add_argument("run", type=Path, metavar="RUN", help="the run folder")
+    verb.add_argument("--plan", help="a plan's hash; default: the last plan")
+    return verb
+
+
+def _verb(given: argparse.Namespace) -> int:
+    from hpc_curate import verbs
+
+    if given.verb == "completion":
+        return verbs.completion()
+    return int(getattr(verbs, given.verb)(given))

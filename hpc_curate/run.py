@@ -1,0 +1,174 @@
+"""The verb `run`: everything behind it is Hydra's. A mistake is one clear line and exit code 2; nothing is queued."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hpc_curate import config, launch, sources, units
+from hpc_curate import plan as plans
+from hpc_curate.errors import ConfigError, CurateError
+from hpc_curate.io.paths import RunPaths
+from hpc_curate.nearest import nearest
+
+_HYDRA_ONLY = ("--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--shell-completion", "-sc", "--version")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Check every job of the sweep, then let Hydra run them. Returns the exit code."""
+    import hydra
+
+    config.register()
+    if not any(argument.split("=")[0] in _HYDRA_ONLY for argument in arguments):
+        overrides = [argument for argument in arguments if not argument.startswith("-")]
+        for settings in compose_all(overrides):
+            check(settings)
+    sys.argv = ["hpc-curate run", *arguments]
+    app = hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="config")(job)
+    app()
+    return 0
+
+
+def job(cfg: Any) -> None:
+    """One job of Hydra: freeze the units, save the plan, launch it."""
+    try:
+        plan = prepare(config.resolve(cfg))
+        launch.run(plan)
+        summary(plan)
+    except CurateError as error:
+        # Hydra would print a traceback; SystemExit passes through it with our exit code.
+        print(f"hpc-curate: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
+
+
+def prepare(settings: dict[str, Any]) -> plans.Plan:
+    """From settings to a saved plan over frozen units.
+
+    Raises:
+        ConfigError: the input is empty or cannot be read, or the recipe does not fit together.
+    """
+    log = logging.getLogger(__name__)
+    check(settings)
+    paths = RunPaths(Path(settings["run_dir"]).absolute())
+    entries = sources.entries(settings["input"], settings["source"])
+    frozen = units.freeze(paths, entries, unit_gb=settings["unit"]["gb"], unit_videos=settings["unit"]["videos"])
+    if frozen.repeated:
+        log.warning("%d entries name a video that is already there; each video is taken once", len(frozen.repeated))
+    plan = plans.build(settings, frozen.units)
+    plans.save(plan)
+    log.info("plan %s: %d videos in %d units, in %s", plan.hash, frozen.videos, frozen.units, paths.root)
+    return plan
+
+
+def check(settings: dict[str, Any]) -> None:
+    """All that can be said before anything is listed: the recipe fits together, the run folder can be written.
+
+    Raises:
+        ConfigError: it does not, or it cannot.
+    """
+    plans.build(settings, 0)
+    folder = Path(settings["run_dir"]).absolute()
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise ConfigError(f"run_dir={settings['run_dir']}: {existing} is not a folder that can be written")
+
+
+def summary(plan: plans.Plan) -> None:
+    """Where to look next."""
+    if plan.settings["launch"]["kind"] == "slurm":
+        print(f"queued; hpc-curate status {plan.paths.root}")
+    else:
+        print(f"done; hpc-curate funnel {plan.paths.root}")
+
+
+# -- checking overrides --------------------------------------------------------------------------------------------
+
+
+def compose_all(overrides: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The settings of every job of a sweep.
+
+    Raises:
+        ConfigError: one override is wrong; the message names it and the nearest right name.
+    """
+    for job_overrides in _sweep(overrides):
+        yield config.resolve(compose(job_overrides))
+
+
+def compose(overrides: Sequence[str]) -> Any:
+    """One composed configuration.
+
+    Raises:
+        ConfigError: an override is wrong.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    with initialize_config_dir(version_base="1.3", config_dir=str(config.conf_dir())):
+        try:
+            return hydra_compose("config", overrides=list(overrides))
+        except (HydraException, OmegaConfBaseException) as error:
+            for override in overrides:
+                try:
+                    hydra_compose("config", overrides=[override])
+                except (HydraException, OmegaConfBaseException) as cause:
+                    raise ConfigError(_explain(override, cause, hydra_compose("config"))) from cause
+            raise ConfigError(str(error).splitlines()[0]) from error
+
+
+def _sweep(overrides: Sequence[str]) -> Iterator[list[str]]:
+    """The product of all sweeps, as Hydra's own sweeper makes it."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import OverrideParseException
+
+    axes: list[list[str]] = []
+    for text in overrides:
+        try:
+            override = OverridesParser.create().parse_override(text)
+        except OverrideParseException as error:
+            raise ConfigError(f"'{text}' cannot be read: {str(error).splitlines()[0]}") from error
+        if override.key_or_group.startswith("hydra"):
+            continue
+        key = text.split("=", 1)[0]
+        values = override.sweep_string_iterator() if override.is_sweep_override() else None
+        axes.append([f"{key}={value}" for value in values] if values is not None else [text])
+    return (list(job) for job in itertools.product(*axes))
+
+
+def _explain(override: str, error: BaseException, default: Any) -> str:
+    """One line on what is wrong with one override, with the nearest right name."""
+    from omegaconf import OmegaConf
+
+    key, _, value = override.partition("=")
+    key = key.lstrip("+~")
+    text = " ".join(str(part) for part in (error, error.__cause__) if part)
+    if "Could not find" in text:
+        folder = config.conf_dir() / key
+        choices = {path.stem for path in folder.glob("*.yaml")} if folder.is_dir() else set()
+        if key in ("stage", "measure", "cutter"):
+            from hpc_curate import registry
+
+            choices |= set(registry.names(key))
+        return f"{key}={value}: there is no such choice; {nearest(value, choices)}"
+    if "converted to" in text or "Unsupported" in text or "incompatible" in text:
+        cause = str(error.__cause__ or error).splitlines()[0]
+        return f"{override}: {cause}"
+    known = _keys(OmegaConf.to_container(default, resolve=False))
+    return f"there is no setting '{key}'; {nearest(key, known)}"
+
+
+def _keys(node: Any, prefix: str = "") -> set[str]:
+    if not isinstance(node, dict):
+        return set()
+    found = set()
+    for name, value in node.items():
+        if prefix == "" and name == "hydra":
+            continue
+        found |= {f"{prefix}{name}"} | _keys(value, f"{prefix}{name}.")
+    return found

@@ -1,0 +1,79 @@
+"""What was queued, written down before it is queued, so that nothing is ever queued twice."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hpc_curate.errors import ConfigError
+from hpc_curate.io import tables
+from hpc_curate.io.paths import RunPaths
+from hpc_curate.plan import Plan
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One array: which element takes which units."""
+
+    name: str  # also the job's name: unique, so that a lost answer of sbatch can be looked up
+    stage: str
+    plan: str
+    content: str  # the signature without what merges read: the same rows are made under it
+    work: str  # the same with what is asked for: the same units are done by it
+    elements: tuple[tuple[int, ...], ...]
+    created: float
+    job_id: str | None = None  # null: sbatch has not answered yet; local-<pid> on this machine
+    pids: tuple[str, ...] = ()  # of the processes of launch=local, by element
+
+
+def prepare(plan: Plan, stage: str, elements: Sequence[Sequence[int]]) -> Submission:
+    """Write down what is about to be queued."""
+    submission = Submission(
+        name=f"hpc-{stage}-{plan.hash}-{uuid.uuid4().hex[:8]}",
+        stage=stage,
+        plan=plan.hash,
+        content=plan.static_signature(stage),
+        work=plan.work_signature(stage),
+        elements=tuple(tuple(units) for units in elements),
+        created=time.time(),
+    )
+    write(plan.paths, submission)
+    return submission
+
+
+def write(paths: RunPaths, submission: Submission) -> None:
+    tables.write_json(paths.submission(submission.name), asdict(submission))
+
+
+def read(path: Path) -> Submission:
+    """One record.
+
+    Raises:
+        ConfigError: it is not there or torn.
+    """
+    value = tables.read_json(path)
+    if value is None:
+        raise ConfigError(f"{path} is missing or torn")
+    elements = tuple(tuple(units) for units in value["elements"])
+    return Submission(**{**value, "elements": elements, "pids": tuple(value["pids"])})
+
+
+def every(paths: RunPaths) -> list[Submission]:
+    """All records of a run, oldest first."""
+    found = [read(path) for path in paths.submissions.glob("*.json")] if paths.submissions.is_dir() else []
+    return sorted(found, key=lambda submission: submission.created)
+
+
+def deal(units: Sequence[int], elements: int) -> list[tuple[int, ...]]:
+    """Units to elements, neighbours apart: units are frozen with the large ones first."""
+    count = max(1, min(elements, len(units)))
+    return [tuple(units[start::count]) for start in range(count)]
+
+
+def in_arrays(elements: Sequence[tuple[int, ...]], most: int) -> Iterable[list[tuple[int, ...]]]:
+    """Arrays of at most `most` elements."""
+    for start in range(0, len(elements), most):
+        yield list(elements[start : start + most])
