@@ -6,8 +6,10 @@ of its grid once, in order; `aggregate` turns the stored series into the columns
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -23,6 +25,17 @@ class Frames:
     pixels: np.ndarray  # small: uint8 [N, h, w, 3] RGB; native: uint8 [N, H, W] luma, full range
     pts: np.ndarray  # int64 [N], stream ticks
     times_s: np.ndarray  # float64 [N], seconds after the first frame
+
+    def luma(self) -> np.ndarray:
+        """uint8 [N, h, w], full range: BT.601 weights of the small frames, the pixels themselves of native ones."""
+        if self.pixels.ndim == 3:
+            return self.pixels
+        import cv2
+
+        count, height, width, _ = self.pixels.shape
+        # One tall picture: one call for the whole run.
+        tall = cv2.cvtColor(self.pixels.reshape(count * height, width, 3), cv2.COLOR_RGB2GRAY)
+        return tall.reshape(count, height, width)
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,22 @@ class Feeder(Protocol):
         ...
 
 
+class Collector:
+    """The feeder of a measure that is a function of the frames: keeps what the function returns, run by run."""
+
+    def __init__(self, name: str, compute: Callable[[Frames], np.ndarray]) -> None:
+        """`compute` returns [N] or [N, dim] for N frames; a measure that looks back keeps its state in there."""
+        self.name, self.compute = name, compute
+        self.runs: list[np.ndarray] = []
+
+    def feed(self, frames: Frames) -> None:
+        if len(frames.pts):
+            self.runs.append(np.asarray(self.compute(frames), np.float32))
+
+    def finish(self) -> dict[str, np.ndarray]:
+        return {self.name: np.concatenate(self.runs) if self.runs else np.zeros(0, np.float32)}
+
+
 @dataclass(frozen=True)
 class Measure:
     """A per-frame statistic and the clip columns made of it."""
@@ -69,6 +98,10 @@ class Measure:
     grid: ClassVar[str] = "small"  # small: every frame, tens of pixels; native: sampled, full size
     series_settings: ClassVar[tuple[str, ...]] = ()  # the fields that change the series; others change columns only
     columns: ClassVar[pa.Schema] = pa.schema([])
+
+    def weights(self) -> Sequence[Path]:
+        """Files whose content changes the series; their checksums belong in the signature of the piece."""
+        return ()
 
     def start(self, facts: Facts) -> Feeder:
         raise NotImplementedError
