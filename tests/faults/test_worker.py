@@ -1,0 +1,231 @@
+"""The worker's promises, on a line without video: nothing lost, nothing twice, whatever kills it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import random
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from hpc_curate.errors import Preempted, Superseded
+from hpc_curate.ledger import Ledger, Record
+from hpc_curate.state import State
+from hpc_curate.worker import Allocation, Element
+
+SCRIPT = Path(__file__).with_name("toy_line.py")
+_spec = importlib.util.spec_from_file_location("toy_line", SCRIPT)
+assert _spec and _spec.loader
+toy: Any = importlib.util.module_from_spec(_spec)
+sys.modules["toy_line"] = toy
+_spec.loader.exec_module(toy)
+
+SUM = sum(value * value for value in range(1, 24, 2)) - 13 * 13 - 15 * 15  # 13 and the other of its item are bad
+
+
+def total(run: Path, line: Any = None) -> dict[str, int]:
+    line = line or toy.plan(run)
+    state = State(line, Ledger(line.paths))
+    record = state.done("total", 0)
+    assert record is not None
+    return pq.read_table(state.ledger.outputs(record, "total")[0]).to_pylist()[0]
+
+
+def published(run: Path) -> dict[str, bytes]:
+    """Every published table, by its path; the proof that two runs are the same."""
+    files = run.glob("*/*/*.parquet")
+    return {str(path.relative_to(run)): path.read_bytes() for path in files if path.parent.name != "done"}
+
+
+def leftovers(run: Path) -> list[str]:
+    """Temporary files, parts and attempts that nobody needs any more."""
+    found = [*run.glob("*/*/.*"), *run.glob("*/*/parts/*"), *run.glob("*/*/attempts/*"), *run.glob("*/*/done/.*")]
+    return [str(path.relative_to(run)) for path in found]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    run = tmp_path_factory.mktemp("undisturbed")
+    assert toy.do(toy.plan(run)) == {"numbers": 0, "odd": 0, "squares": 0, "total": 0}
+    assert total(run) == {"sum": SUM, "clips": 12, "bytes": 10_000}
+    return published(run)
+
+
+def test_a_second_run_does_nothing(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+    toy.do(toy.plan(tmp_path))
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    toy.do(toy.plan(tmp_path))
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == times
+
+
+def test_killed_at_any_file_operation_it_resumes_to_the_same_bytes(
+    tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    operations = list(range(1, 400))
+    if os.environ.get("HPC_CURATE_FULL") != "1":
+        operations = random.Random(7).sample(operations, 24)
+    killed = 0
+    for number in sorted(operations):
+        run = tmp_path / f"{number}"
+        run.mkdir()
+        first = subprocess.run([sys.executable, SCRIPT, run, str(number)], capture_output=True)
+        killed += first.returncode == -9
+        again = subprocess.run([sys.executable, SCRIPT, run], capture_output=True, text=True)
+        assert again.returncode == 0, f"killed at {number}: {again.stderr}"
+        assert published(run) == undisturbed, f"killed at {number}"
+        if first.returncode == 0:
+            break
+    assert killed >= 10
+
+
+def test_a_torn_ledger_record_is_no_proof(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+    toy.do(toy.plan(tmp_path))
+    records = sorted(tmp_path.glob("squares/*/done/*.json"))
+    records[0].write_text(records[0].read_text()[:40])
+    records[1].write_text("")
+    toy.do(toy.plan(tmp_path))
+    assert published(tmp_path) == undisturbed
+
+
+def test_an_output_of_another_size_is_made_again(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+    toy.do(toy.plan(tmp_path))
+    victim = next(tmp_path.glob("squares/*/00001.parquet"))
+    victim.write_bytes(victim.read_bytes()[:-1])
+    toy.do(toy.plan(tmp_path))
+    assert published(tmp_path) == undisturbed
+
+
+def test_a_looser_filter_computes_only_the_difference(tmp_path: Path) -> None:
+    strict, loose = toy.plan(tmp_path, above=10), toy.plan(tmp_path, above=0)
+    toy.do(strict)
+    assert total(tmp_path, strict)["clips"] == 7
+    first = next(tmp_path.glob("squares/*/00001.parquet"))
+    before = first.stat().st_mtime_ns
+    toy.do(loose)
+    assert first.stat().st_mtime_ns == before
+    assert next(tmp_path.glob("squares/*/00001.2.parquet")).exists()
+    # 13 shared its item with 11 and not with 15 when it was asked for first; what was computed is not computed again.
+    assert total(tmp_path, loose) == {"sum": SUM + 15 * 15 - 11 * 11, "clips": 12, "bytes": 10_000}
+    assert total(tmp_path, strict)["clips"] == 7  # the first question keeps its answer
+
+
+def test_a_stage_whose_input_is_missing_is_blocked_and_no_attempt_is_counted(tmp_path: Path) -> None:
+    line = toy.plan(tmp_path)
+    assert toy.do(line, "squares") == {"squares": 3}
+    attempts = Ledger(line.paths).attempts("squares", line.static_signature("squares"))
+    assert {attempt.failure for attempt in attempts.values()} == {"blocked"}
+    assert {attempt.attempts for attempt in attempts.values()} == {0}
+    assert sum(toy.do(line).values()) == 0
+
+
+def test_a_merge_refuses_to_start_on_part_of_its_input(tmp_path: Path) -> None:
+    line = toy.plan(tmp_path)
+    toy.do(line, "numbers", "odd")
+    Element(line, "squares", Allocation()).run([0, 2])
+    assert toy.do(line, "total") == {"total": 1}
+    attempt = Ledger(line.paths).attempts("total", line.static_signature("total"))[0]
+    assert "squares: units 1 are missing" in attempt.message
+
+
+def test_a_stop_between_items_keeps_what_is_finished(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+    line = toy.plan(tmp_path)
+    toy.do(line, "numbers", "odd")
+    element = Element(line, "squares", Allocation())
+
+    def stop_in_the_first_item(value: int) -> int:
+        element.stopped = "SIGTERM" if value >= 3 else ""
+        return value * value
+
+    element._model.append(stop_in_the_first_item)
+    with pytest.raises(Preempted):
+        element.run([0, 1, 2])
+    kept = list(tmp_path.glob("squares/*/parts/00000/*/*"))
+    assert len(kept) == 1
+    attempt = Ledger(line.paths).attempts("squares", line.static_signature("squares"))[0]
+    assert (attempt.failure, attempt.attempts) == ("preempted", 0)
+    toy.do(line)
+    assert published(tmp_path) == undisturbed
+    assert leftovers(tmp_path) == []
+
+
+def test_a_worker_that_was_overtaken_publishes_nothing(tmp_path: Path) -> None:
+    line = toy.plan(tmp_path)
+    toy.do(line, "numbers", "odd")
+    element = Element(line, "squares", Allocation())
+    signature = line.static_signature("squares")
+
+    def overtaken(value: int) -> int:
+        element.ledger.begin("squares", signature, 0, "another job")
+        return value * value
+
+    element._model.append(overtaken)
+    element.run([0])
+    assert element.ledger.record("squares", signature, 0) is None
+    assert list(tmp_path.glob("squares/*/*.parquet")) == []
+    with pytest.raises(Superseded, match="another job"):
+        element.ledger.check(
+            "squares", signature, 0, replace(element.ledger.attempt("squares", signature, 0), token="x")
+        )
+
+
+def test_an_item_that_kills_its_worker_is_quarantined_and_the_rest_goes_on(tmp_path: Path) -> None:
+    line = toy.plan(tmp_path, attempts=2)
+    toy.do(line, "numbers", "odd")
+    ledger, signature = Ledger(line.paths), line.static_signature("squares")
+    for _ in range(2):
+        attempt = ledger.begin("squares", signature, 0, "job")
+        ledger.working_on("squares", signature, 0, replace(attempt, attempts=0), "v1_1_1")
+    path = line.paths.attempts("squares", signature, 0)
+    path.write_text(path.read_text().replace('"attempts": 1', '"attempts": 0'))
+    assert Element(line, "squares", Allocation()).run([0]) == 0
+    record = ledger.record("squares", signature, 0)
+    assert record is not None and record.errors == 2
+    rows = pq.read_table(ledger.outputs(record, "rows")[0]).to_pylist()
+    assert [row["square"] for row in rows] == [None, None, 25, 49]
+    assert "quarantined" in rows[0]["error"]
+
+
+def test_a_bug_stops_the_task_with_its_traceback(tmp_path: Path) -> None:
+    line = toy.plan(tmp_path)
+    toy.do(line, "numbers", "odd")
+    element = Element(line, "squares", Allocation())
+    element._model.append(lambda value: value.nonsense)
+    with pytest.raises(AttributeError):
+        element.run([0, 1])
+    attempt = element.ledger.attempt("squares", line.static_signature("squares"), 0)
+    assert (attempt.failure, attempt.attempts) == ("failed", 1)
+    assert "nonsense" in attempt.message
+
+
+def test_folding_loses_no_record_and_leaves_few_files(tmp_path: Path) -> None:
+    ledger = Ledger(toy.plan(tmp_path).paths)
+    for unit in range(200):
+        ledger.mark(Record("squares", "s", unit, ("asked",), (), rows=unit), "t")
+    ledger.fold("squares", "s")
+    ledger.mark(Record("squares", "s", 7, ("asked", "more"), (), rows=1000, revision=2), "t")
+    records = ledger.records("squares", "s")
+    assert sorted(records) == list(range(200))
+    assert [records[unit].rows for unit in (6, 7, 8)] == [6, 1000, 8]
+    assert ledger.record("squares", "s", 3) == records[3]
+    assert len(list((tmp_path / "squares/s/done").iterdir())) == 2
+
+
+def test_a_fold_that_was_killed_hides_no_record(tmp_path: Path) -> None:
+    ledger = Ledger(toy.plan(tmp_path).paths)
+    for unit in range(100):
+        ledger.mark(Record("squares", "s", unit, ("asked",), ()), "t")
+    folder = tmp_path / "squares/s/done"
+    stranded = folder / ".folding-dead"
+    stranded.mkdir()
+    for path in list(folder.glob("*.json"))[:60]:
+        path.rename(stranded / path.name)
+    assert len(ledger.records("squares", "s")) == 100
+    ledger.fold("squares", "s")
+    assert len(ledger.records("squares", "s")) == 100
+    assert not stranded.exists()
