@@ -1,0 +1,94 @@
+"""Motion of pictures that move by a known amount."""
+
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+
+from hpc_curate.measures import Facts, Frames, Series
+from hpc_curate.measures.motion import Motion, fit_similarity
+from hpc_curate.records import Span
+
+FACTS = Facts(1280, 720, Fraction(20), Fraction(1, 1000))
+WORLD = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8), (0, 0), 2)
+WORLD = cv2.normalize(WORLD, None, 0, 255, cv2.NORM_MINMAX)
+
+
+def view(x, y=0.0):
+    """64 x 36 cells of a random world, from a place between its pixels."""
+    return cv2.warpAffine(WORLD, np.array([[1, 0, -100.0 - x], [0, 1, -100.0 - y]]), (64, 36), flags=cv2.INTER_LINEAR)
+
+
+def measured(pixels, step_ms=50, span=None, facts=FACTS, measure=None):
+    measure = measure or Motion()
+    pixels = np.stack(pixels)
+    pts = np.arange(len(pixels)) * step_ms
+    feeder = measure.start(facts)
+    for part in np.array_split(np.arange(len(pixels)), 5):
+        feeder.feed(Frames(pixels[part], pts[part], pts[part] / 1000))
+    series = Series(pts, pts / 1000, feeder.finish())
+    return measure.aggregate(series, span or Span(0, len(pixels) * step_ms), facts)
+
+
+def test_a_pan_is_measured_in_long_sides_per_second_and_is_the_cameras():
+    # 0.4 of 64 cells a frame, 20 frames a second: an eighth of the width in a second.
+    columns = measured([view(0.4 * index) for index in range(60)])
+    assert columns["motion"] == pytest.approx(0.125, rel=0.1)
+    assert columns["motion_camera"] == pytest.approx(0.125, rel=0.1)
+    assert columns["motion_local"] < 0.015
+    assert columns["motion_still_share"] == 0.0
+
+
+def test_the_frame_rate_does_not_matter():
+    every = measured([view(0.4 * index) for index in range(60)], step_ms=50)
+    second = measured([view(0.8 * index) for index in range(30)], step_ms=100)
+    assert second["motion"] == pytest.approx(every["motion"], rel=0.05)
+
+
+def test_an_upright_picture_is_measured_by_its_height():
+    pixels = [view(0, 0.4 * index) for index in range(60)]  # 8 of 36 cells a second
+    upright = Facts(720, 1280, Fraction(20), Fraction(1, 1000))
+    assert measured(pixels, facts=upright)["motion"] == pytest.approx(8 / 36, rel=0.15)
+
+
+def test_a_still_picture_does_not_move():
+    columns = measured([view(0)] * 40)
+    assert columns["motion"] < 0.001 and columns["motion_still_share"] == 1.0
+
+
+def test_an_object_before_a_still_background_is_local():
+    pixels = []
+    for index in range(40):
+        picture = view(0)
+        picture[12:24, 20:40] = view(60 + 0.4 * index)[12:24, 20:40]
+        pixels.append(picture)
+    columns = measured(pixels)
+    assert columns["motion_local"] > 3 * columns["motion_camera"]
+
+
+def test_what_happens_at_the_cut_before_the_clip_is_not_its_motion():
+    pixels = [view(0)] * 20 + [view(150, 90)] * 40
+    assert measured(pixels, span=Span(1000, 3000))["motion_max"] < 0.001
+    assert measured(pixels)["motion_max"] > 0.05
+
+
+def test_a_clip_with_fewer_than_two_looks_has_no_motion():
+    assert set(measured([view(0)] * 40, span=Span(300, 450)).values()) == {None}
+
+
+def test_cells_are_looked_at_at_the_stated_rate_only():
+    feeder = Motion(rate_hz=4).start(FACTS)
+    pts = np.arange(40) * 50
+    feeder.feed(Frames(np.stack([view(0)] * 40), pts, pts / 1000))
+    looks = np.flatnonzero(~np.isnan(feeder.finish()["speed"][:, 0]))
+    assert looks.tolist() == [0, 5, 10, 15, 20, 25, 30, 35]
+
+
+def test_the_fit_finds_shift_zoom_and_turn_though_a_third_moves_otherwise():
+    positions = np.random.default_rng(1).uniform(-0.5, 0.5, (900, 2))
+    camera = np.array([0.02, -0.01]) + positions @ np.array([[0.05, 0.03], [-0.03, 0.05]])
+    moved = camera.copy()
+    moved[:300] += [0.3, 0.2]
+    assert np.abs(fit_similarity(positions, moved) - camera).max() < 0.1 * np.abs(moved[:300] - camera[:300]).max()
+    assert np.allclose(fit_similarity(positions, camera), camera)
