@@ -147,8 +147,7 @@ def _centroids(rows: Rows, seed: int) -> np.ndarray:
         max_points_per_centroid=_TRAINING_ROWS,
     )
     kmeans.train(rows.take(sample))
-    centroids = np.asarray(kmeans.centroids)
-    return centroids
+    return np.asarray(kmeans.centroids)
 
 
 def _nearest_clusters(rows: Rows, centroids: np.ndarray, count: int) -> np.ndarray:

@@ -1,0 +1,78 @@
+"""Image features of any open_clip model, from weights in a local file.
+
+Model: `architecture`, a name that open_clip lists (`ViT-B-32`), and a checkpoint file; never a hub.
+Revision: the checksum of the file, which enters the signature of the stage. Normalisation: what open_clip states for
+the published weights of that architecture. Where they differ (`ViT-L-14`), name the one meant: `ViT-L-14@openai`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpc_curate.errors import ConfigError
+from hpc_curate.models.sessions import in_batches, log
+from hpc_curate.stage import Resources
+
+_PREPROCESSING = {
+    "mean": "image_mean",
+    "std": "image_std",
+    "interpolation": "image_interpolation",
+    "resize_mode": "image_resize_mode",
+}
+
+
+def load(architecture: str, weights: Path, resources: Resources) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from uint8 [N, H, W, 3] to float32 [N, D].
+
+    Raises:
+        ConfigError: no such file or architecture, or one with several normalisations.
+    """
+    import open_clip
+    import torch
+    from PIL import Image
+
+    if not weights.is_file():
+        raise ConfigError(f"weights {weights}: no such file; give the path of a local checkpoint")
+    name, _, tag = architecture.partition("@")
+    preprocessing = _preprocessing(name, tag)
+    torch.set_num_threads(resources.cpus)
+    device = "cuda" if resources.gpus and torch.cuda.is_available() else "cpu"
+    if resources.gpus and device == "cpu":
+        log.warning("%s runs on the processor: torch sees no GPU", architecture)
+    model, transform = open_clip.create_model_from_pretrained(
+        name, pretrained=str(weights), device=device, **preprocessing
+    )
+    model.eval()
+
+    def run(some: np.ndarray) -> np.ndarray:
+        pictures = torch.stack([transform(Image.fromarray(frame)) for frame in some])
+        with torch.inference_mode():
+            return model.encode_image(pictures.to(device)).float().cpu().numpy()
+
+    return lambda frames: in_batches(run, frames)
+
+
+def _preprocessing(name: str, tag: str) -> dict[str, Any]:
+    """What the published weights of an architecture (those of `tag`, if given) say about their pictures."""
+    import open_clip
+
+    if name not in open_clip.list_models():
+        raise ConfigError(
+            f"open_clip has no architecture {name!r}; it lists {', '.join(open_clip.list_models()[:5])} ..."
+        )
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if tag and tag not in tags:
+        raise ConfigError(f"open_clip has no weights {tag!r} of {name}; it lists {', '.join(tags) or 'none'}")
+    found = []
+    for each in [tag] if tag else tags:
+        stated = open_clip.get_pretrained_cfg(name, each)
+        settings = {ours: stated[theirs] for theirs, ours in _PREPROCESSING.items() if stated.get(theirs)}
+        if settings not in found:
+            found.append(settings)
+    if len(found) > 1:
+        raise ConfigError(f"{name} was published with several normalisations; name one: {name}@{tags[0]}")
+    return found[0] if found else {}
