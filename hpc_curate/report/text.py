@@ -1,0 +1,133 @@
+"""The funnel for a terminal, and several selections side by side."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from hpc_curate.accounting import TOTALS
+
+_REASONS = 6  # of one step; the rest is one line
+_WIDEST = 60  # characters of a reason
+
+
+def funnel(table: pa.Table) -> str:
+    """Rows of `accounting.FUNNEL` as aligned lines: totals at the margin, what was lost indented below them."""
+    lines = [["", "videos", "clips", "h:mm:ss"]]
+    for row in _shown(table.to_pylist()):
+        numbers = [_number(row["videos"]), _number(row["clips"]), _clock(row["hours"])]
+        lines.append([_label(row), *numbers])
+    return aligned(lines)
+
+
+def compare(funnels: Mapping[str, pa.Table]) -> str:
+    """Clips by step and reason, one column for each selection; `kept` also in hours and as a share of all clips."""
+    found = {name: {(row["step"], row["reason"]): row for row in _counted(table)} for name, table in funnels.items()}
+    keys = _merged([list(rows) for rows in found.values()])
+    lines = [["clips", *funnels]]
+    for key in keys:
+        rows = [rows.get(key) for rows in found.values()]
+        if any(row and row["clips"] for row in rows) or key == ("kept", None):
+            step = {"step": key[0], "reason": key[1]}
+            lines.append([_label(step), *(_number((row or {"clips": 0})["clips"]) for row in rows)])
+    kept = [rows.get(("kept", None), {}) for rows in found.values()]
+    made = [rows.get(("clips", None), {}) for rows in found.values()]
+    lines.append(["kept, h:mm:ss", *(_clock(row.get("hours")) for row in kept)])
+    lines.append(
+        ["kept, % of clips", *(_share(k.get("clips"), m.get("clips")) for k, m in zip(kept, made, strict=True))]
+    )
+    return aligned(lines)
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Cells as a table: the first column to the left, the others to the right."""
+    widths = [max(_width(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join([_padded(line[0], -widths[0]), *map(_padded, line[1:], widths[1:])]).rstrip() for line in lines
+    )
+
+
+def plain(text: str) -> str:
+    """Text from outside for a terminal: one line, no control characters, not too long."""
+    clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return clean if len(clean) <= _WIDEST else clean[: _WIDEST - 1] + "…"
+
+
+def _shown(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without steps that lost nothing, and with the rare reasons of a step added up in one line."""
+    shown: list[dict[str, Any]] = []
+    for step in dict.fromkeys(row["step"] for row in rows):
+        total, *reasons = [row for row in rows if row["step"] == step]
+        if step in TOTALS or total["videos"] or total["clips"] or total["hours"]:
+            shown += [total, *reasons[:_REASONS]]
+            if rest := reasons[_REASONS:]:
+                shown.append(_added(rest))
+    return shown
+
+
+def _counted(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows that count clips. Errors have as many texts as they like, so they are not told apart here."""
+    rows = table.to_pylist()
+    return [row for row in rows if row["clips"] is not None and (row["reason"] is None or "failed" not in row["step"])]
+
+
+def _added(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One line for several; videos are not added, because one may have clips in many."""
+    clips = None if rows[0]["clips"] is None else sum(row["clips"] for row in rows)
+    hours = sum(row["hours"] or 0.0 for row in rows)
+    videos = sum(row["videos"] for row in rows) if clips is None else None
+    return {
+        "step": rows[0]["step"],
+        "reason": f"{len(rows)} other reasons",
+        "videos": videos,
+        "clips": clips,
+        "hours": hours,
+    }
+
+
+def _merged(orders: Sequence[list[Any]]) -> list[Any]:
+    """All keys of several lists; each list's new ones go behind the key that they follow there."""
+    merged: list[Any] = []
+    for order in orders:
+        at = 0
+        for key in order:
+            if key not in merged:
+                merged.insert(at, key)
+            at = merged.index(key) + 1
+    return merged
+
+
+def _label(row: Mapping[str, Any]) -> str:
+    if row["reason"] is not None:
+        return f"      {plain(row['reason'])}"
+    return row["step"] if row["step"] in TOTALS else f"    {row['step']}"
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def _clock(hours: float | None) -> str:
+    if hours is None:
+        return "?"
+    seconds = round(hours * 3600)
+    return f"{seconds // 3600:,}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
+def _share(part: int | None, whole: int | None) -> str:
+    return "" if not whole or part is None else f"{100 * part / whole:.1f}"
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal: East Asian wide characters take two, marks none."""
+    wide = sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+    return wide - sum(unicodedata.combining(c) != 0 for c in text)
+
+
+def _padded(text: str, width: int) -> str:
+    """To the right, or to the left where the width is negative."""
+    space = " " * (abs(width) - _width(text))
+    return text + space if width < 0 else space + text
