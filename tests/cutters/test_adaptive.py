@@ -73,3 +73,14 @@ def test_a_video_shorter_than_the_window_has_no_cut(count):
 
 def test_thresholds_do_not_change_the_series():
     assert Adaptive.series_settings == ("component_weights",)
+
+
+def test_the_cuts_of_a_street_scene_are_those_an_eye_found(footage, scan):
+    from hpc_curate.io import child, video
+
+    facts = video.probe(footage / "bikes.mp4")
+    policy = video.Policy(child.Limits(memory_gb=4, cpu_s=60, wall_s=120, file_gb=0.1))
+    with video.Decoding(footage / "bikes.mp4", facts, [video.small_grid(facts, 64)], policy) as decoding:
+        pixels = np.concatenate([frames.pixels for _, frames in decoding])
+    cuts = [start for _, start in Adaptive().transitions(scan(Adaptive(), pixels, facts.fps))]
+    assert cuts == [30, 76, 137, 187, 242]

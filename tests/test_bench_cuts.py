@@ -1,0 +1,56 @@
+"""The yardstick itself: what tools/bench_cuts.py counts as found, missed and false."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parent.parent / "tools" / "bench_cuts.py"
+
+
+@pytest.fixture(scope="module")
+def bench():
+    import sys
+
+    spec = importlib.util.spec_from_file_location("bench_cuts", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+LABELS = {
+    "hard_cuts": [100, 200, 300],
+    "gradual": [{"type": "dissolve", "range": [400, 420]}, {"type": "fade", "range": [600, 610]}],
+    "ignore": [[500, 505]],
+}
+
+
+@pytest.mark.parametrize(
+    ("transitions", "counts"),
+    [
+        ([(100, 100), (200, 200), (300, 300)], (3, 0, 0, 0, 2)),
+        ([(101, 101), (199, 199), (302, 302)], (2, 1, 1, 0, 2)),  # the tolerance is one frame
+        ([(100, 100), (101, 101)], (1, 2, 1, 0, 2)),  # a transition finds one cut, a cut is found once
+        ([(98, 105)], (1, 2, 0, 0, 2)),  # a gradual one that holds the cut
+        ([(410, 410), (415, 418)], (0, 3, 0, 1, 2)),  # two inside one dissolve: found once, none false
+        ([(398, 398), (502, 502)], (0, 3, 0, 1, 2)),  # labels of gradual ones are exact to two frames
+        ([(450, 450)], (0, 3, 1, 0, 2)),
+        ([], (0, 3, 0, 0, 2)),
+    ],
+)
+def test_what_is_found_missed_and_false(bench, transitions, counts):
+    assert bench.score(transitions, LABELS, tolerance=1).row() == counts
+
+
+def test_scores_of_clips_add_up(bench):
+    total = bench.Score(found=8, missed=2) + bench.Score(found=1, false=1, gradual=3)
+    assert total.row() == (9, 2, 1, 0, 3)
+    assert "0.900" in str(total) and "0.818" in str(total)
+
+
+def test_every_clip_of_the_benchmark_has_labels(bench):
+    labels = json.loads(bench.LABELS.read_text())
+    assert all(any(key.endswith(ending) for key in labels) for ending in bench.CLIPS.values())
