@@ -6,6 +6,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from omegaconf import OmegaConf
 
 from hpc_curate import registry
 from hpc_curate.errors import ConfigError
+from hpc_curate.io.s5cmd import SourceSettings
 from hpc_curate.nearest import nearest
 from hpc_curate.stage import Resources, Stage
 
@@ -53,7 +55,7 @@ def _mirror(cls: type[Any]) -> type[Any]:
         if field.default is not dataclasses.MISSING:
             default: Any = dataclasses.field(default=field.default)
             if isinstance(field.default, tuple):
-                default = dataclasses.field(default_factory=lambda value=field.default: list(value))
+                default = dataclasses.field(default_factory=partial(list, field.default))
         elif field.default_factory is not dataclasses.MISSING:
             default = dataclasses.field(default_factory=field.default_factory)
         else:
@@ -130,6 +132,12 @@ def resources(config: Mapping[str, Any], stage: str) -> Resources:
     given = config.get("resources") or {}
     merged = {**(given.get("default") or {}), **(given.get(stage) or {})}
     return make(Resources, merged, f"resources.{stage}")
+
+
+def source(config: Mapping[str, Any]) -> SourceSettings:
+    """How videos are found and fetched."""
+    settings: SourceSettings = make(SourceSettings, config.get("source") or {}, "source")
+    return settings
 
 
 def resolve(config: Any) -> dict[str, Any]:

@@ -220,8 +220,9 @@ class Ledger:
             except FileNotFoundError:
                 continue  # another fold took it
         records = [record for path in _json_files(mine) if (record := _parse(path))]
+        records.sort(key=lambda record: record.unit)
         rows = [{"unit": r.unit, "revision": r.revision, "record": json.dumps(asdict(r))} for r in records]
-        fold = pa.Table.from_pylist(sorted(rows, key=lambda row: row["unit"]), schema=_FOLD)
+        fold = pa.Table.from_pylist(rows, schema=_FOLD)
         tables.write_table(folder / f"fold-{mine.name[9:]}.parquet", fold, _FOLD, None)
         shutil.rmtree(mine)
         for empty in folder.glob(".folding-*"):

@@ -28,11 +28,11 @@ _OPEN_STORES = 32
 class Reader:
     """Implements `inputs.Inputs` for one task of one stage."""
 
-    def __init__(self, state: State, stage: str, unit: int, source: Any = None) -> None:
+    def __init__(self, state: State, stage: str, unit: int, node: Any = (None, None)) -> None:
         self._state = state
         self._step = state.plan.steps[stage]
         self._stage = stage
-        self._source = source
+        self._fetcher, self._scratch = node
         self.unit = unit
         self.resources: Resources = self._step.resources
         self._stores: OrderedDict[tuple[str, int], _Blobs] = OrderedDict()
@@ -166,7 +166,7 @@ class Reader:
         field = next(
             f.name for f in self._state.plan.steps[writer].stage.writes()[name] if pa.types.is_large_binary(f.type)
         )
-        unit_of = dict(units.unit_of(self._state.plan.paths, sorted({video_of(clip) for clip in ids})))
+        unit_of = units.unit_of(self._state.plan.paths, {video_of(clip) for clip in ids})
         for clip in ids:
             yield clip, self._blob(writer, name, field, unit_of[video_of(clip)], clip)
 
@@ -192,10 +192,10 @@ class Reader:
     # -- the rest ------------------------------------------------------------------------------------------------
 
     def source(self, video: Video) -> Path:
-        return self._source.get(video)
+        return self._fetcher.get(video)
 
     def scratch(self) -> Path:
-        return self._source.scratch
+        return self._scratch
 
     def tar_folder(self) -> Path:
         signature = self._state.signature("pack")

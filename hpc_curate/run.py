@@ -55,10 +55,14 @@ def prepare(settings: dict[str, Any]) -> plans.Plan:
     log = logging.getLogger(__name__)
     check(settings)
     paths = RunPaths(Path(settings["run_dir"]).absolute())
-    entries = sources.entries(settings["input"], settings["source"])
+    entries = sources.entries(settings["input"], config.source(settings))
     frozen = units.freeze(paths, entries, unit_gb=settings["unit"]["gb"], unit_videos=settings["unit"]["videos"])
-    if frozen.repeated:
-        log.warning("%d entries name a video that is already there; each video is taken once", len(frozen.repeated))
+    for what, uris in (
+        ("named twice, taken once", frozen.repeated),
+        ("changed since they were frozen", frozen.changed),
+    ):
+        if uris:
+            log.warning("%d videos are %s: %s", len(uris), what, ", ".join(uris[:3]))
     plan = plans.build(settings, frozen.units)
     plans.save(plan)
     log.info("plan %s: %d videos in %d units, in %s", plan.hash, frozen.videos, frozen.units, paths.root)

@@ -8,11 +8,13 @@ import os
 import sys
 from dataclasses import asdict
 
-from hpc_curate import launch, overview, slurm, submissions
+from hpc_curate import accounting, books, launch, overview, slurm, submissions
 from hpc_curate import plan as plans
 from hpc_curate.errors import ConfigError
+from hpc_curate.io.export import write_rows
 from hpc_curate.ledger import Ledger
 from hpc_curate.nearest import nearest
+from hpc_curate.report import text
 from hpc_curate.state import State
 
 _COMPLETION = """_hpc_curate() {
@@ -71,6 +73,24 @@ def logs(given: argparse.Namespace) -> int:
         print(path.read_text(errors="replace"))
     if not files:
         print("no unit failed" if given.unit is None else "no log of this unit", file=sys.stderr)
+    return 0
+
+
+def funnel(given: argparse.Namespace) -> int:
+    """Print what became of every video and clip; several plans stand side by side."""
+    plan = plans.load_latest(given.run, given.plan)
+    print(text.funnel(accounting.funnel(books.read(plan))))
+    return 0
+
+
+def table(given: argparse.Namespace) -> int:
+    """Write one row per clip or per video."""
+    found = books.read(plans.load_latest(given.run, given.plan))
+    rows = accounting.clip_rows(found)
+    if given.videos:
+        rows = accounting.video_rows(found, rows)
+    write_rows(given.output, rows)
+    print(f"{rows.num_rows} rows in {given.output}")
     return 0
 
 

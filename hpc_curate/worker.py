@@ -8,7 +8,7 @@ import signal
 import tempfile
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from hpc_curate import config
 from hpc_curate import plan as plans
 from hpc_curate.errors import (
     BadInput,
@@ -149,10 +150,12 @@ class Element:
     def _reader(self, state: State, unit: int) -> Iterator[Reader]:
         from hpc_curate.io.transfer import Fetcher
 
-        with tempfile.TemporaryDirectory(prefix="hpc_curate-", dir=self.step.resources.scratch) as scratch:
-            settings = self.plan.settings
-            with Fetcher(Path(scratch), settings["source"]) as fetcher:
-                yield Reader(state, self.name, unit, fetcher)
+        settings = config.source(self.plan.settings)
+        with (
+            tempfile.TemporaryDirectory(prefix="hpc_curate-", dir=self.step.resources.scratch) as scratch,
+            Fetcher(Path(scratch), settings) as fetcher,
+        ):
+            yield Reader(state, self.name, unit, (fetcher, Path(scratch)))
 
     def _publish(self, record: Record, attempt: Attempt, seconds: float) -> None:
         import socket
@@ -265,7 +268,7 @@ class _Task:
                 raise
 
     def _record(
-        self, last: Record | None, asked: str, streams: dict[str, Iterable[pa.Table]], have: tuple[str, ...]
+        self, last: Record | None, asked: str, streams: Mapping[str, Iterable[pa.Table]], have: tuple[str, ...]
     ) -> Record:
         """Publish the tables as the next part of the unit and say what they hold."""
         stage, paths = self.element.stage, self.element.plan.paths
