@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from hpc_curate.errors import BadInput, EnvironmentFault
+from hpc_curate.errors import BadInput, EnvironmentFault, UnitFailed
 from hpc_curate.io import child
 from hpc_curate.records import Span
 
@@ -22,6 +22,11 @@ CODECS = ("libx264", "h264_nvenc")
 _RUN_UP_S = 1.0
 _ENVIRONMENT = re.compile(
     r": (No space left on device|Disk quota exceeded|Stale file handle|Read-only file system)\s*$", re.MULTILINE
+)
+# ffmpeg's words for what is no fault of any video: a filter or an encoder that this build or this node lacks.
+_BUILD = re.compile(
+    r"Unrecognized option|No such filter|Unknown encoder|Option not found|Error parsing options|Cannot load lib"
+    r"|No capable devices found|No NVENC capable devices|OpenEncodeSessionEx failed"
 )
 _MAX_GB = 2.0  # of one clip: it is held in memory and in one row
 _SAME_BYTES = "+bitexact"
@@ -222,7 +227,12 @@ def graph(source: Source, wanted: Wanted, encoding: Encoding) -> str:
     """
     span, part = wanted.span, wanted.picture
     primaries, transfer, matrix = colours(source)
-    filters = [f"trim=start_pts={span.start_pts}:end_pts={span.end_pts}", f"setpts=PTS-({span.start_pts})"]
+    base = f"{source.time_base.numerator}/{source.time_base.denominator}"
+    filters = [
+        f"settb={base}",
+        f"trim=start_pts={span.start_pts}:end_pts={span.end_pts}",
+        f"setpts=PTS-({span.start_pts})",
+    ]
     if source.interlaced:
         filters.append("bwdif=mode=send_frame:parity=auto:deint=all")
     full = f"{source.width}:{source.height}:{_SCALE}"
@@ -287,7 +297,8 @@ def ffmpeg(command: Sequence[str], source: Source, bounds: child.Limits) -> str:
 
     Raises:
         BadInput: it failed.
-        EnvironmentFault: it failed because of the machine.
+        EnvironmentFault: the disk is full or a file handle is stale.
+        UnitFailed: this ffmpeg, or this node, cannot do what the settings ask for.
     """
     finished = child.run(command, bounds)
     # The name of a file is not evidence.
@@ -295,6 +306,10 @@ def ffmpeg(command: Sequence[str], source: Source, bounds: child.Limits) -> str:
     fault = _ENVIRONMENT.search(said)
     if fault:
         raise EnvironmentFault(f"ffmpeg: {fault[1]}; free the disk or leave the node, then retry")
+    lacking = None if finished.ok else _BUILD.search(said)
+    if lacking:
+        line = said[: lacking.end()].splitlines()[-1] + said[lacking.end() :].split("\n", 1)[0]
+        raise UnitFailed(f"ffmpeg: {line}; another build is named by HPC_CURATE_FFMPEG, the encoder by stage.cut.codec")
     if not finished.ok:
         raise BadInput(child.explain(finished))
     return finished.stdout.decode(errors="replace")

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpc_curate.errors import BadInput, EnvironmentFault
+from hpc_curate.errors import BadInput, EnvironmentFault, UnitFailed
 from hpc_curate.io import encode as encoder
 from hpc_curate.io import remux
 from hpc_curate.io.encode import Encoding, Rectangle, Source, Wanted, encode, even_inside
@@ -312,6 +312,12 @@ def test_a_full_disk_is_no_error_of_the_clip(make_video):
     of = source(make_video("film.mp4", *FILM))
     with pytest.raises(EnvironmentFault, match="No space left"):
         encode(of, whole(of, 20, 20 * 1001), Encoding(), Path("/dev/full"))
+
+
+def test_an_encoder_that_this_machine_lacks_is_no_error_of_the_clip(make_video, tmp_path):
+    of = source(make_video("film.mp4", *FILM))
+    with pytest.raises(UnitFailed, match="Unknown encoder 'h264_of_tomorrow'.*stage.cut.codec"):
+        encode(of, whole(of, 20, 20 * 1001), Encoding(codec="h264_of_tomorrow"), tmp_path / "clip.mp4")
 
 
 def test_a_name_cannot_pretend_that_the_disk_is_full(tmp_path):
