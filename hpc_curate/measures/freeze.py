@@ -46,7 +46,7 @@ class Freeze(Measure):
         lengths = np.diff(edges) * float(facts.time_base)
         still = lengths[lengths >= self.min_still_s]
         return {
-            "freeze_share": round(min(1.0, still.sum() / float(length)), 4),
+            "freeze_share": round(min(1.0, float(still.sum()) / float(length)), 4),
             "freeze_longest_s": round(float(still.max(initial=0.0)), 3),
         }
 

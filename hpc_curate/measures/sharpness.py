@@ -43,9 +43,10 @@ class Sharpness(Measure):
         for rows in np.array_split(np.arange(luma.shape[0]), min(self.tiles, luma.shape[0])):
             for columns in np.array_split(np.arange(luma.shape[1]), min(self.tiles, luma.shape[1])):
                 tile = edges[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-                mean, deviation = cv2.meanStdDev(tile)
-                means.append(mean.item())
-                variances.append(deviation.item() ** 2)
+                # Sum and sum of squares: fifteen times as fast as cv2.meanStdDev on 16 bits.
+                mean = cv2.sumElems(tile)[0] / tile.size
+                means.append(mean)
+                variances.append(cv2.norm(tile, cv2.NORM_L2SQR) / tile.size - mean**2)
                 areas.append(tile.size)
         # The variance of the whole is the mean variance of the tiles plus the variance of their means.
         centre = np.average(means, weights=areas)
