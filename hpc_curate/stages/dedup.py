@@ -59,7 +59,7 @@ class Dedup(Merge):
     floor: float = 0.85  # smallest cosine that is written down
     duplicate_similarity: float | None = None  # cosine of a duplicate; null: what suits the embedder
     recall_target: float = 0.99  # of pairs planted at the cosine of a duplicate
-    planted_pairs: int = 2000
+    planted_pairs: int = 4000
     max_pairs: int = 20_000_000  # of each method; more is an error
     seed: int = 0
 
