@@ -205,7 +205,7 @@ def _video_states(
         [
             (units == FAILED) | pc.is_valid(error).to_numpy(),
             counts[KEPT] > 0,
-            (units != "done") | (counts[PENDING] > 0),
+            (units != DONE) | (counts[PENDING] > 0),
             (counts["clips"] == 0) | (counts[REJECTED] > 0),
         ],
         [FAILED, KEPT, PENDING, REJECTED],
