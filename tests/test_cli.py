@@ -1,0 +1,124 @@
+"""Mistakes on the command line: one clear line with the nearest right name, exit code 2, nothing written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hpc_curate import cli, complete
+
+MISTAKES = {
+    "inptu=/data": ("there is no setting 'inptu'", "'input'"),
+    "launch=lcoal": ("launch=lcoal: there is no such choice", "'local'"),
+    "select=stric": ("select=stric: there is no such choice", "'strict'"),
+    "cutter=adaptve": ("cutter=adaptve: there is no such choice", "'adaptive'"),
+    "stage.scan.pack_per=1": ("there is no setting 'stage.scan.pack_per'", "'stage.scan.pack_per_s'"),
+    "unit.gb=many": ("unit.gb=many", "many"),
+    "stage.cut.crf=high": ("stage.cut.crf=high", "Integer"),
+    "stage.cut.mode=magic": ("stage.cut.mode='magic'", "there is"),
+    "stage.cut.threads=0": ("stage.cut", "threads"),
+    "resources.scan.cpu=2": ("there is no setting 'resources.scan.cpu'", "'resources.scan.cpus'"),
+    "stage=[scan,embed]": ("needs 'start_pts'", "no stage of the recipe writes it"),
+    "stage=[scan,embed,shots]": ("needs 'start_pts'", "which stage shots writes after it"),
+    "a=[": ("'a=['", "cannot be read"),
+}
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes(b"nothing")
+    return folder
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_with_the_nearest_right_name(
+    mistake: str, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert cli.main(["run", f"input={videos}", f"run_dir={run}", mistake]) == 2
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("hpc-curate: ") and len(said.splitlines()) == 1
+    for words in MISTAKES[mistake]:
+        assert words in said
+    assert not run.exists()
+
+
+def test_a_mistake_in_one_job_of_a_sweep_stops_all_of_it(videos: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert cli.main(["run", "-m", f"input={videos}", f"run_dir={run}", "select=lenient,strct"]) == 2
+    assert not run.exists()
+
+
+def test_what_must_be_given_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run"]) == 2
+    assert "input is not set; add input=" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [("nowhere", "no such file or folder"), ("empty", "no video"), ("list.txt", "names no video")],
+)
+def test_an_input_without_videos_queues_nothing(given: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "list.txt").write_text("\n")
+    command = [sys.executable, "-m", "hpc_curate", "run", f"input={tmp_path / given}", f"run_dir={tmp_path / 'run'}"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not (tmp_path / "run" / "units").exists()
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
+def test_a_run_folder_that_cannot_be_written_is_refused(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine").mkdir(mode=0o500)
+    assert cli.main(["run", f"input={videos}", f"run_dir={tmp_path / 'mine' / 'run'}"]) == 2
+    assert "not a folder that can be written" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in (["status"], ["funnel"], ["logs"], ["retry"], ["table", "-o", str(tmp_path / "t.csv")]):
+        assert cli.main([verb[0], str(tmp_path), *verb[1:]]) == 2
+        assert "is not a run folder" in capsys.readouterr().err
+
+
+def test_hydra_shows_the_whole_configuration(videos: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hpc_curate", "run", f"input={videos}", f"run_dir={tmp_path / 'run'}"]
+    done = subprocess.run([*command, "--cfg", "job"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "pack_per_s:" in done.stdout and "rules:" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("hpc-curate st", "status"),
+        ("hpc-curate run launch=", "launch=slurm"),
+        ("hpc-curate run stage.scan.pack_p", "stage.scan.pack_per_s="),
+        ("hpc-curate run select=strict cutter=ad", "cutter=adaptive"),
+    ],
+)
+def test_completion_knows_verbs_groups_and_settings(line: str, offered: str) -> None:
+    assert offered in complete.candidates(line)
+
+
+def test_completion_works_in_a_real_bash(tmp_path: Path) -> None:
+    program = tmp_path / "hpc-curate"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m hpc_curate "$@"\n')
+    program.chmod(0o755)
+    script = """
+        eval "$(hpc-curate completion bash)"
+        COMP_LINE="hpc-curate run launch=sl" COMP_POINT=24 COMP_WORDS=(hpc-curate run launch=sl) COMP_CWORD=2
+        _hpc_curate hpc-curate launch=sl run 2>/dev/null
+        echo "${COMPREPLY[@]}"
+    """
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment)
+    assert done.stdout.strip() == "launch=slurm", done.stderr
