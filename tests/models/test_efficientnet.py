@@ -3,8 +3,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from hpc_curate.errors import ConfigError
-from hpc_curate.models import efficientnet, sessions
+from hpc_curate.models import efficientnet
 from hpc_curate.stage import Resources
 
 pytest.importorskip("onnxruntime")
@@ -39,19 +38,3 @@ def test_a_red_picture_is_not_a_blue_one():
     red[..., 0] = blue[..., 2] = 255
     features = efficientnet.load(Resources(cpus=1))
     assert not np.allclose(features(red), features(blue))
-
-
-def test_other_bytes_are_refused(tmp_path):
-    path = tmp_path / "other.onnx"
-    path.write_bytes(efficientnet.WEIGHTS.read_bytes() + b"x")
-    with pytest.raises(ConfigError, match="not the file that was released"):
-        sessions.open_session(path, Resources(), efficientnet.SHA256)
-
-
-def test_a_gpu_that_the_runtime_cannot_use_is_said_aloud(caplog):
-    import onnxruntime
-
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        pytest.skip("this onnxruntime has CUDA")
-    efficientnet.load(Resources(gpus=1))
-    assert "runs on the processor" in caplog.text
