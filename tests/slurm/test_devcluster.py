@@ -1,0 +1,109 @@
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / "slurm" / "devcluster.sh"
+
+
+@pytest.fixture
+def run(cluster, slurm, tmp_path):
+    def run(*command, check=True):
+        done = subprocess.run(command, env=cluster, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0 or not check, done.stderr
+        return done.stdout.strip() if check else done.stderr
+
+    return run
+
+
+def eventually(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not so after {seconds} s"
+        time.sleep(0.3)
+
+
+def test_an_array_gets_two_gpus_a_node(run, tmp_path):
+    script = 'echo "$SLURMD_NODENAME $CUDA_VISIBLE_DEVICES"; sleep 3'
+    run("sbatch", "--partition=gpu", "--gres=gpu:1", "--array=0-3", "--output=%a.txt", f"--wrap={script}")
+    eventually(lambda: all((tmp_path / f"{i}.txt").is_file() and (tmp_path / f"{i}.txt").read_text() for i in range(4)))
+    assert sorted((tmp_path / f"{i}.txt").read_text() for i in range(4)) == ["n1 0\n", "n1 1\n", "n2 0\n", "n2 1\n"]
+
+
+def test_an_array_of_more_than_a_hundred_is_refused(run):
+    assert "Invalid job array specification" in run("sbatch", "--array=0-101", "--wrap=true", check=False)
+
+
+def test_a_requeued_job_and_a_job_of_a_dead_node_run_again(run, tmp_path):
+    job = run(
+        "sbatch",
+        "--parsable",
+        "--partition=cpu",
+        "--output=/dev/null",
+        "--wrap=echo $SLURMD_NODENAME >> starts; sleep 600",
+    )
+    starts = tmp_path / "starts"
+    eventually(starts.is_file)
+    run("scontrol", "requeue", job)
+    eventually(lambda: len(starts.read_text().split()) == 2)
+    dead = starts.read_text().split()[-1]
+    run("scontrol", "update", f"node={dead}", "state=down", "reason=test")
+    eventually(lambda: len(starts.read_text().split()) == 3)
+    assert starts.read_text().split()[-1] != dead
+
+
+def test_a_spot_job_is_warned_before_it_yields(run, tmp_path):
+    script = "trap 'echo warned >> said' TERM; echo started >> said; while sleep 0.2; do :; done"
+    for _ in range(4):
+        run("sbatch", "--partition=spot", "--cpus-per-task=4", "--output=/dev/null", f"--wrap={script}")
+    said = tmp_path / "said"
+    eventually(lambda: said.is_file() and said.read_text().count("started") == 4)
+    run("sbatch", "--partition=urgent", "--cpus-per-task=4", "--wrap=touch ran", "--output=/dev/null")
+    eventually((tmp_path / "ran").is_file)
+    assert "warned" in said.read_text()
+
+
+def test_without_accounting_sacct_fails(run):
+    assert "accounting storage is disabled" in run("sacct", check=False)
+
+
+def test_up_again_finds_it_running_and_other_folders_are_not_touched(cluster, tmp_path):
+    again = subprocess.run(["bash", SCRIPT, "up"], env=cluster, capture_output=True, text=True, check=True)
+    assert again.stdout == f"export SLURM_CONF={cluster['SLURM_CONF']}\n"
+    (tmp_path / "precious").touch()
+    environment = {**cluster, "HPC_CURATE_DEVCLUSTER": str(tmp_path)}
+    down = subprocess.run(["bash", SCRIPT, "down"], env=environment, capture_output=True, text=True)
+    assert down.returncode == 1 and "not a folder of mine" in down.stderr
+    assert (tmp_path / "precious").exists()
+
+
+def test_down_stops_everything_it_started_and_nothing_else(tmp_path):
+    environment = {
+        **os.environ,
+        "HPC_CURATE_DEVCLUSTER": str(tmp_path / "second"),
+        "HPC_CURATE_DEVCLUSTER_PORT": "17800",
+    }
+    if os.getuid() == 0:
+        pytest.skip("as another user than root")
+    subprocess.run(["bash", SCRIPT, "up"], env=environment, check=True)
+    conf = f"SLURM_CONF={tmp_path}/second/etc/slurm.conf".encode()
+    environment["SLURM_CONF"] = conf.decode().partition("=")[2]
+    subprocess.run(["sbatch", "--output=/dev/null", "--wrap=sleep 300"], env=environment, check=True)
+
+    def started():
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if conf in (process / "environ").read_bytes().split(b"\0"):
+                    found.append((process / "comm").read_text().strip())
+            except OSError:
+                continue
+        return found
+
+    assert {"munged", "slurmctld", "slurmd"} <= set(started())
+    environment.pop("SLURM_CONF")
+    subprocess.run(["bash", SCRIPT, "down"], env=environment, check=True)
+    assert started() == []
+    assert not (tmp_path / "second").exists()
