@@ -20,13 +20,16 @@ CODECS = ("libx264", "h264_nvenc")
 # Seeking lands on a keyframe at least this long before the clip, so that pictures which need earlier ones, and streams
 # that refresh little by little, are whole when the clip begins.
 _RUN_UP_S = 1.0
+# Containers that store the time of their pictures. In a bare stream times are counted from where reading began, so
+# after a seek the right times would stand at the wrong pictures.
+_TIMED = {"mov", "matroska", "webm", "avi", "flv", "asf", "mpeg", "mpegts", "mxf"}
 _ENVIRONMENT = re.compile(
     r": (No space left on device|Disk quota exceeded|Stale file handle|Read-only file system)\s*$", re.MULTILINE
 )
 # ffmpeg's words for what is no fault of any video: a filter or an encoder that this build or this node lacks.
 _BUILD = re.compile(
-    r"Unrecognized option|No such filter|Unknown encoder|Option not found|Error parsing options|Cannot load lib"
-    r"|No capable devices found|No NVENC capable devices|OpenEncodeSessionEx failed"
+    r"Unrecognized option|No such filter|Unknown encoder|Option not found|Cannot load lib|No capable devices found"
+    r"|No NVENC capable devices|OpenEncodeSessionEx failed"
 )
 _MAX_GB = 2.0  # of one clip: it is held in memory and in one row
 _SAME_BYTES = "+bitexact"
@@ -46,6 +49,7 @@ class Source:
     """What has to be known of a video to cut it. Sizes are in display orientation, in square pixels."""
 
     path: Path
+    container: str  # as ffmpeg names it: mov,mp4,m4a,3gp,3g2,mj2
     time_base: Fraction
     start_pts: int  # of the first frame
     width: int
@@ -166,8 +170,9 @@ def _header(text: str, name: str) -> str:
 
 
 def far(source: Source, span: Span) -> bool:
-    """Whether a seek saves more than the run-up."""
-    return source.seconds(span.start_pts - source.start_pts) > 2 * _RUN_UP_S
+    """Whether a seek saves more than the run-up, and can be trusted."""
+    timed = _TIMED.intersection(source.container.split(","))
+    return bool(timed) and source.seconds(span.start_pts - source.start_pts) > 2 * _RUN_UP_S
 
 
 def opened(source: Source, span: Span, seek: bool) -> list[str]:

@@ -185,6 +185,7 @@ class Cut(PerUnit):
 def _source(facts: dict[str, Any], path: Path) -> Source:
     return Source(
         path,
+        facts["container"],
         Fraction(facts["time_base_num"], facts["time_base_den"]),
         facts["start_pts"],
         facts["width"],

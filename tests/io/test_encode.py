@@ -26,8 +26,9 @@ H264 = ("-c:v", "libx264", "-crf", "12", "-pix_fmt", "yuv420p", "-threads", "1")
 def listed(ffmpeg):
     """Shows the decoded frames (or the packets) of a file as framecrc does: time base, [(pts, duration, checksum)]."""
 
-    def show(path, *options, codec="rawvideo"):
-        base = ["-fps_mode", "passthrough", "-enc_time_base", "1:24000"] if codec == "rawvideo" else []
+    def show(path, *options, codec="rawvideo", base=Fraction(1, 24000)):
+        ticks = f"{base.numerator}:{base.denominator}"
+        base = ["-fps_mode", "passthrough", "-enc_time_base", ticks] if codec == "rawvideo" else []
         command = [ffmpeg, "-v", "error", "-copyts", "-i", f"file:{path}", "-map", "0:v:0", *options]
         command += ["-c:v", codec, *base, "-f", "framecrc", "-"]
         text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -65,7 +66,10 @@ def described(ffmpeg):
 
 
 def source(path, width=64, height=48, base=Fraction(1, 24000), **facts):
-    return Source(path, base, facts.pop("start_pts", 0), width, height, **facts)
+    container = {".ts": "mpegts", ".mkv": "matroska,webm", ".avi": "avi", ".m1v": "mpegvideo"}.get(
+        path.suffix, "mov,mp4"
+    )
+    return Source(path, container, base, facts.pop("start_pts", 0), width, height, **facts)
 
 
 def whole(of, frames, end_pts, **picture):
@@ -97,14 +101,14 @@ def test_the_frames_are_exactly_those_of_the_span(make_video, listed, tmp_path, 
         ("offset.mkv", ("-output_ts_offset", "3"), Fraction(1, 1000)),
         ("editlist.mp4", ("-output_ts_offset", "2", "-movflags", "+negative_cts_offsets"), Fraction(1, 24000)),
         ("plain.avi", ("-bf", "0"), Fraction(1001, 24000)),
+        ("bare.m1v", ("-c:v", "mpeg1video", "-q:v", "2"), Fraction(1, 1200000)),
     ],
 )
 def test_time_is_that_of_the_stream_whatever_the_container(make_video, listed, name, options, base):
     film = make_video(name, *FILM, *options)
     out = film.with_name("clip.mp4")
-    _, frames = listed(film, codec="copy")
-    times = [pts for pts, *_ in frames]
-    pictures = [crc for *_, crc in listed(film)[1]]
+    _, frames = listed(film, base=base)
+    times, pictures = [pts for pts, *_ in frames], [crc for *_, crc in frames]
     of = source(film, base=base, start_pts=times[0])
     wanted = replace(whole(of, 30, 0), span=Span(times[90], times[120]))
     encode(of, wanted, LOSSLESS, out)
