@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, TypeVar
 
 from hpc_curate.errors import BadInput, ConfigError, CurateError, EnvironmentFault, UnitFailed
 from hpc_curate.io.tables import environment_faults
@@ -91,11 +91,17 @@ class ObjectStore:
             ConfigError: there is no such bucket.
             EnvironmentFault: no credentials, or no answer.
         """
-        # A wildcard inside the prefix matches more than itself: hence the comparison below.
-        lines = self._patiently(lambda: self._run(["ls", "--etag", f"{prefix}*"], prefix))
-        for line in lines:
-            if line.get("type") == "file" and line["key"].startswith(prefix):
-                yield StoredObject(line["key"], int(line["size"]), line.get("etag", ""))
+        # Into a file: a listing of millions of keys must not fill the memory.
+        with tempfile.TemporaryFile() as output:
+            try:
+                self._patiently(lambda: self._run(["ls", "--etag", f"{prefix}*"], prefix, None, output))
+            except BadInput:  # s5cmd fails where nothing matches
+                return
+            output.seek(0)
+            for found in map(json.loads, output):
+                # Of an empty object it says no size. A wildcard inside the prefix matches more than itself.
+                if found["type"] == "file" and found["key"].startswith(prefix):
+                    yield StoredObject(found["key"], int(found.get("size", 0)), found.get("etag", ""))
 
     def head(self, uri: str) -> StoredObject:
         """Size and ETag of one object.
@@ -104,10 +110,11 @@ class ObjectStore:
             BadInput: it does not exist.
             EnvironmentFault: no credentials, or no answer.
         """
-        line = self._patiently(lambda: next(self._run(["head", "--raw", "--", uri], uri, 300.0), None))
-        if line is None:
-            raise EnvironmentFault(f"{uri}: s5cmd said nothing about it")
-        return StoredObject(uri, int(line["size"]), line.get("etag", ""))
+        with tempfile.TemporaryFile() as output:
+            self._patiently(lambda: self._run(["head", "--raw", "--", uri], uri, self._seconds(0), output))
+            output.seek(0)
+            found = json.load(output)
+        return StoredObject(uri, int(found.get("size", 0)), found.get("etag", ""))
 
     def fetch(self, uri: str, destination: Path, expected_bytes: int) -> None:
         """Download; `destination` appears whole, with the expected size, or not at all.
@@ -119,10 +126,10 @@ class ObjectStore:
         temporary = destination.with_name(f".{destination.name}.tmp")
 
         def download() -> None:
-            list(self._run(self._copy(uri, str(temporary)), uri, self._seconds(expected_bytes)))
-            got = temporary.stat().st_size if temporary.exists() else 0
+            self._run(self._copy(uri, str(temporary)), uri, self._seconds(expected_bytes))
+            got = temporary.stat().st_size if temporary.exists() else None
             if got != expected_bytes:
-                raise _Transient(f"{uri}: {got} of {expected_bytes} bytes came; try again later")
+                raise _Transient(f"{uri}: {got or 0} of {expected_bytes} bytes came; try again later")
 
         with environment_faults(str(destination)):
             try:
@@ -140,7 +147,7 @@ class ObjectStore:
         size = path.stat().st_size
 
         def upload() -> None:
-            list(self._run(self._copy(str(path.absolute()), uri), uri, self._seconds(size)))
+            self._run(self._copy(str(path.absolute()), uri), uri, self._seconds(size))
             found = self.head(uri)
             if found.bytes != size:
                 raise _Transient(f"{uri}: {found.bytes} of {size} bytes arrived; try again later")
@@ -191,29 +198,29 @@ class ObjectStore:
                     raise
         return attempt()
 
-    def _run(self, arguments: Sequence[str], subject: str, seconds: float | None = None) -> Iterator[dict[str, Any]]:
-        """One s5cmd; the JSON lines that it printed, once it has ended well."""
+    def _run(
+        self, arguments: Sequence[str], subject: str, seconds: float | None, output: IO[bytes] | None = None
+    ) -> None:
+        """One s5cmd to its end; what it prints, a JSON object a line, goes into `output`."""
         settings = self._settings
-        command = [s5cmd(), "--json", "--log", "error", "--numworkers", str(settings.connections)]
-        command += ["--retry-count", str(settings.retries)] + (
-            ["--profile", settings.profile] if settings.profile else []
-        )
+        command = [s5cmd(), "--json", "--numworkers", str(settings.connections)]
+        command += ["--retry-count", str(settings.retries)]
+        if settings.profile:
+            command += ["--profile", settings.profile]
         environment = dict(os.environ) | ({"S3_ENDPOINT_URL": settings.endpoint} if settings.endpoint else {})
-        # Into a file: a listing of millions of keys must not fill the memory.
-        output = tempfile.TemporaryFile()  # noqa: SIM115 - the lines are read after this function has returned
+        if output:  # what an earlier try left
+            output.seek(0)
+            output.truncate()
         with tempfile.TemporaryFile() as errors:
+            none, out = subprocess.DEVNULL, output or subprocess.DEVNULL
             try:
-                child = subprocess.Popen(
-                    [*command, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=environment
-                )
+                child = subprocess.Popen([*command, *arguments], stdin=none, stdout=out, stderr=errors, env=environment)
             except ValueError as error:  # a NUL cannot be an argument
                 raise BadInput(f"{subject!r}: {error}") from error
             code = self._wait(child, seconds, subject)
             errors.seek(0)
             if code != 0:
                 raise _fault(subject, errors.read(1 << 16).decode(errors="replace"), code)
-        output.seek(0)
-        return _json_lines(output)
 
     def _wait(self, child: subprocess.Popen[bytes], seconds: float | None, subject: str) -> int:
         self._children.add(child)
@@ -228,12 +235,6 @@ class ObjectStore:
             if child.poll() is None:
                 child.kill()
                 child.wait()
-
-
-def _json_lines(file: Any) -> Iterator[dict[str, Any]]:
-    with file:
-        for line in file:
-            yield json.loads(line)
 
 
 # What s5cmd's messages mean; the first that matches counts.
