@@ -81,7 +81,7 @@ class Dedup(Merge):
         faiss.omp_set_num_threads(resources.cpus)
 
     def run(self, model: Any, inputs: Inputs) -> Tables:
-        clips = inputs.clips([name for name in self.reads() if name != "videos"]).sort_by("clip_id")
+        clips = inputs.clips([name for name in self.reads() if name != "videos"], sorted(inputs.kept()))
         exact = np.zeros(0, np.int64)
         found: dict[str, Pairs] = {}
         stats: Stats = [_stat("all", "rows", len(clips))]
@@ -110,13 +110,11 @@ class Dedup(Merge):
 
     def same_content(self, clips: pa.Table, inputs: Inputs) -> tuple[Pairs, Stats]:
         usable, vectors = _vectors(clips["embedding"])
-        hashes = clips["phash"].take(usable).to_pylist()
-        shapes = clips.select(["duration_s", "width", "height"]).take(usable).to_pylist()
+        facts = [clips[name].take(usable).to_pylist() for name in ("phash", "duration_s", "width", "height")]
         keys: list[str | None] = [None] * len(clips)
-        for row, vector, hash_, shape in zip(usable.tolist(), vectors, hashes, shapes, strict=True):
-            if hash_ is not None:
-                text = repr((hash_, sorted(shape.items()))).encode()
-                keys[row] = hashlib.blake2b(text + vector.tobytes(), digest_size=16).hexdigest()
+        for row, vector, *values in zip(usable.tolist(), vectors, *facts, strict=True):
+            if values[0] is not None:
+                keys[row] = hashlib.blake2b(repr(values).encode() + vector.tobytes(), digest_size=16).hexdigest()
         return self._equal("content", keys)
 
     def _equal(self, method: str, keys: Sequence[str | None]) -> tuple[Pairs, Stats]:
@@ -208,8 +206,9 @@ def _valid(column: pa.ChunkedArray) -> np.ndarray:
 def _vectors(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     """The rows that have an embedding, and the embeddings: int64 [N], float16 [N, D]."""
     parts = [np.asarray(chunk.drop_null().flatten(), np.float16) for chunk in column.chunks]
-    flat = np.concatenate(parts) if parts else np.zeros(0, np.float16)
-    return _valid(column), flat.reshape(-1, column.type.list_size)
+    if len(parts) != 1:  # joining copies, and this may be most of the memory
+        parts = [np.concatenate([*parts, np.zeros(0, np.float16)])]
+    return _valid(column), parts[0].reshape(-1, column.type.list_size)
 
 
 def _of(pairs: Pairs, usable: np.ndarray) -> Pairs:

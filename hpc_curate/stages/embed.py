@@ -53,7 +53,12 @@ class Embed(Scorer):
         return {key: value for key, value in super().settings().items() if key != "weights_path"}
 
     def weights(self) -> Sequence[Path]:
-        return [Path(self.weights_path) if self.weights_path is not None else self._module("efficientnet").WEIGHTS]
+        if self.weights_path is None:
+            return [self._module("efficientnet").WEIGHTS]
+        path = Path(self.weights_path)
+        if not path.is_file():
+            raise ConfigError(f"stage.embed.weights_path={path}: no such file; models are read from local files only")
+        return [path]
 
     def load(self, resources: Resources) -> Embedder:
         if self.model == "efficientnet":

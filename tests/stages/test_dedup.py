@@ -22,8 +22,12 @@ class Clips:
             schema=pa.schema([("video_id", pa.string()), ("sha256", pa.string())]),
         )
 
+    def kept(self):
+        return pa.array(self._columns["clip_id"]).to_pylist()
+
     def clips(self, columns, ids=None):
-        return pa.table({name: self._columns[name] for name in ("clip_id", *columns)})
+        at = [self.kept().index(clip) for clip in ids]
+        return pa.table({name: self._columns[name] for name in ("clip_id", *columns)}).take(pa.array(at, pa.int64()))
 
     def table(self, name, columns=None):
         assert name == "videos"

@@ -82,6 +82,11 @@ def test_a_model_that_cannot_be_loaded_is_refused_at_once(settings):
         Embed(**settings)
 
 
+def test_missing_weights_are_a_wrong_setting():
+    with pytest.raises(ConfigError, match="weights_path=none.onnx: no such file"):
+        EMBED.signature([])
+
+
 def test_the_weights_count_and_their_place_does_not(tmp_path):
     def signature(name, content):
         path = tmp_path / name
