@@ -28,15 +28,20 @@ _END = bytes(2 * BLOCK)
 class Member:
     """One file in a tar. `offset` is that of its first byte of data, so a reader can fetch it alone."""
 
-    key: str
     extension: str
     offset: int
     bytes: int
-    sha256: str
 
-    @property
-    def name(self) -> str:
-        return f"{self.key}.{self.extension}"
+
+@dataclass(frozen=True)
+class Sample:
+    """The files of one key. What lies from `offset` on for `bytes` bytes, headers and padding too, is itself a tar."""
+
+    key: str
+    offset: int
+    bytes: int
+    sha256: str
+    members: tuple[Member, ...]
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Tar:
 
     bytes: int
     sha256: str
-    members: tuple[Member, ...]
+    samples: tuple[Sample, ...]
 
 
 def padded(size: int) -> int:
@@ -76,22 +81,25 @@ def write_tar(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]], to
 
 
 def _write(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> Tar:
-    total, members, seen = hashlib.sha256(), [], set()
+    total, made, seen = hashlib.sha256(), [], set()
     with path.open("wb") as file:
         for key, files in samples:
             if key in seen:
                 raise ValueError(f"the key {key} is given twice")
             seen.add(key)
+            own, start, members = hashlib.sha256(), file.tell(), []
             for extension, data in files.items():
                 header = _header(key, extension, len(data))
-                members.append(Member(key, extension, file.tell() + BLOCK, len(data), hashlib.sha256(data).hexdigest()))
+                members.append(Member(extension, file.tell() + BLOCK, len(data)))
                 for piece in (header, data, bytes(-len(data) % BLOCK)):
                     file.write(piece)
+                    own.update(piece)
                     total.update(piece)
+            made.append(Sample(key, start, file.tell() - start, own.hexdigest(), tuple(members)))
         file.write(_END)
         total.update(_END)
         size = file.tell()
-    return Tar(size, total.hexdigest(), tuple(members))
+    return Tar(size, total.hexdigest(), tuple(made))
 
 
 def _header(key: str, extension: str, size: int) -> bytes:
@@ -122,7 +130,11 @@ def _read_back(path: Path, tar: Tar) -> None:
             found = [(info.name, info.offset_data, info.size) for info in archive]
     except tarfile.TarError as error:
         raise EnvironmentFault(f"{path.name} does not read back ({error}); check the disk, then retry") from error
-    wrote = [(member.name, member.offset, member.bytes) for member in tar.members]
+    wrote = [
+        (f"{sample.key}.{member.extension}", member.offset, member.bytes)
+        for sample in tar.samples
+        for member in sample.members
+    ]
     if found != wrote or path.stat().st_size != tar.bytes:
         raise EnvironmentFault(
             f"{path.name}: {len(found)} of {len(wrote)} members read back; check the disk, then retry"

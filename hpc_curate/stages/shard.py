@@ -51,7 +51,10 @@ class Shard(Merge):
     resolution_edges_px: tuple[int, ...] = (720, 1080)  # short side
     duration_edges_s: tuple[float, ...] = (5.0, 10.0, 30.0)
     val_share: float = 0.01  # of videos
-    keep_together: tuple[str, ...] = ("video_id", "group")  # clips alike in one of these are on one side of the split
+    keep_together: tuple[str, ...] = (
+        "video_id",
+        "duplicate_group",
+    )  # clips alike in one of these are on one side of the split
     seed: int = 0
     groups: int = 8  # elements that pack is spread over
 

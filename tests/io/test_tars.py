@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 import os
 import tarfile
 
@@ -13,15 +14,20 @@ from hpc_curate.io.tars import padded, write_tar
 SAMPLES = [("clip_1", {"mp4": b"m" * 700, "json": b"{}"}), ("clip_2", {"mp4": b"", "json": b"{}" * 256})]
 
 
-def test_every_member_lies_where_the_index_says(tmp_path):
+def test_every_sample_and_member_lies_where_the_index_says(tmp_path):
     path = tmp_path / "a.tar"
     tar = write_tar(path, SAMPLES)
     raw = path.read_bytes()
     assert (len(raw), hashlib.sha256(raw).hexdigest()) == (tar.bytes, tar.sha256)
-    expected = [(f"{key}.{extension}", data) for key, files in SAMPLES for extension, data in files.items()]
-    assert [(m.name, raw[m.offset : m.offset + m.bytes]) for m in tar.members] == expected
-    assert [m.sha256 for m in tar.members] == [hashlib.sha256(data).hexdigest() for _, data in expected]
-    assert tar.bytes == sum(padded(len(data)) for _, data in expected) + 1024
+    for sample, (key, files) in zip(tar.samples, SAMPLES, strict=True):
+        assert sample.key == key
+        found = {m.extension: raw[m.offset : m.offset + m.bytes] for m in sample.members}
+        assert list(found.items()) == list(files.items())
+        part = raw[sample.offset : sample.offset + sample.bytes]
+        assert sample.sha256 == hashlib.sha256(part).hexdigest()
+        with tarfile.open(fileobj=io.BytesIO(part)) as archive:
+            assert archive.getnames() == [f"{key}.{extension}" for extension in files]
+    assert tar.bytes == sum(padded(len(data)) for _, files in SAMPLES for data in files.values()) + 1024
 
 
 def test_python_reads_plain_files_without_owner_or_age(tmp_path):
@@ -76,6 +82,6 @@ def test_a_writer_that_dies_half_way_leaves_no_tar(tmp_path):
 
 
 def test_a_tar_without_samples_is_an_empty_tar(tmp_path):
-    assert write_tar(tmp_path / "a.tar", []).members == ()
+    assert write_tar(tmp_path / "a.tar", []).samples == ()
     with tarfile.open(tmp_path / "a.tar") as archive:
         assert archive.getnames() == []

@@ -15,12 +15,12 @@ PLAIN = {"aspect_edges": (), "resolution_edges_px": (), "duration_edges_s": ()}
 def clip(number, video=None, group=None, **columns):
     video = f"v{number}" if video is None else video
     cut = {"cut_bytes": 1000, "cut_width": 1280, "cut_height": 720, "cut_duration_s": 4.0}
-    return {"clip_id": f"{video}_{number}_{number + 1}", "video_id": video, "group": group, **cut, **columns}
+    return {"clip_id": f"{video}_{number}_{number + 1}", "video_id": video, "duplicate_group": group, **cut, **columns}
 
 
 def shard(rows, **settings):
     schema = pa.schema(
-        [(name, pa.string()) for name in ("clip_id", "video_id", "group")]
+        [(name, pa.string()) for name in ("clip_id", "video_id", "duplicate_group")]
         + [("cut_bytes", pa.int64()), ("cut_width", pa.int32()), ("cut_height", pa.int32())]
         + [("cut_duration_s", pa.float64())]
     )
