@@ -46,7 +46,8 @@ def register() -> None:
 def _mirror(cls: type[Any]) -> type[Any]:
     """A mutable twin with the field types that OmegaConf knows; the rest is checked by `make`."""
     hints = typing.get_type_hints(cls)
-    fields: list[Any] = []
+    # Says that the recipe has it: a group such as select gives settings to a stage without putting it in.
+    fields: list[Any] = [("name", str, dataclasses.field(default=cls.name))]
     for field in dataclasses.fields(cls):
         if field.name in _PLUGGED:
             continue
@@ -110,21 +111,21 @@ def _checked(value: Any, kind: Any, where: str) -> Any:
 
 def stages(config: Mapping[str, Any]) -> dict[str, Stage]:
     """The stage instances of a resolved configuration, in the order of its recipe."""
-    measures = {
-        name: make(registry.load("measure", name), settings or {}, f"measure.{name}")
-        for name, settings in (config.get("measure") or {}).items()
-    }
-    cutters = {
-        name: make(registry.load("cutter", name), settings or {}, f"cutter.{name}")
-        for name, settings in (config.get("cutter") or {}).items()
-    }
+    measures, cutters = _made("measure", config), _made("cutter", config)
     plugged: dict[str, Any] = {"measures": measures, "cutters": cutters}
     if cutters:
         plugged["cutter"] = next(iter(cutters.values()))
-    return {
-        name: make(registry.load("stage", name), settings or {}, f"stage.{name}", **plugged)
-        for name, settings in config["stage"].items()
-    }
+    return _made("stage", config, **plugged)
+
+
+def _made(kind: str, config: Mapping[str, Any], **plugged: Any) -> dict[str, Any]:
+    """The instances of one kind that the recipe has, in its order."""
+    made = {}
+    for name, settings in (config.get(kind) or {}).items():
+        if settings and settings.get("name") == name:
+            rest = {key: value for key, value in settings.items() if key != "name"}
+            made[name] = make(registry.load(kind, name), rest, f"{kind}.{name}", **plugged)
+    return made
 
 
 def resources(config: Mapping[str, Any], stage: str) -> Resources:
