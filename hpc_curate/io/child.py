@@ -38,6 +38,12 @@ _BLOCK = 1 << 16
 _PR_SET_PDEATHSIG = 1
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 _PRCTL = getattr(ctypes.CDLL(None), "prctl", None)  # Linux only; elsewhere the limits must do
+# What ffmpeg says after the line that tells.
+_AFTERMATH = re.compile(
+    r"Terminating thread with return code|Task finished with error code|Error (submitting|processing) .*packet"
+    r"|Error while decoding stream|Error opening input files|Error sending frames|Conversion failed"
+    r"|Nothing was written|Last message repeated"
+)
 _OUT_OF_MEMORY = re.compile(r"cannot allocate memory|memoryerror|bad_alloc|failed to map segment", re.IGNORECASE)
 
 
@@ -79,7 +85,7 @@ DEMUX = demux()
 
 def source(path: str | os.PathLike[str]) -> str:
     """A file as an ffmpeg URL: a leading dash, a colon or a percent sign in its name means nothing then."""
-    return "file:" + os.path.abspath(path)  # noqa: PTH100  (Path.absolute keeps `..`)
+    return f"file:{Path(path).absolute()}"
 
 
 def ffmpeg() -> str:
@@ -281,34 +287,37 @@ def _limiter(limits: Limits) -> Callable[[], None]:
     return limit
 
 
-def explain(finished: Finished) -> str:
-    """One line, the same on every machine, that says how a child failed."""
+def limit_reached(finished: Finished) -> str | None:
+    """Which limit or crash ended a child; None: it ended by itself."""
     code, tail = finished.returncode, finished.stderr_tail
     number = -code if code < 0 else code - 128
     if finished.timed_out:
         return "time limit: it was still running after its wall-clock limit"
     if finished.flooded:
         return "size limit: it wrote more than it may"
+    # ffmpeg takes SIGXCPU for a wish to end.
     if number == signal.SIGXCPU or (code == 255 and "signal 24" in tail):
         return "time limit: it used up its CPU seconds"
-    if number == signal.SIGXFSZ or "file too large" in tail.lower():
+    if number == signal.SIGXFSZ or (code and "file too large" in tail.lower()):
         return "size limit: it wrote a file larger than it may"
-    if _OUT_OF_MEMORY.search(tail):
-        return "memory limit: the decoder asked for more than it may have"
+    if code and _OUT_OF_MEMORY.search(tail):
+        return "memory limit: it asked for more than it may have"
     if number == signal.SIGKILL:
         return "killed (SIGKILL): out of memory?"
     if number in _CRASHES:
-        return f"decoder crash ({signal.Signals(number).name})"
-    line = _last_line(tail)
-    if line:
-        return line
-    return f"ended with status {code} and said nothing"
+        return f"crash ({signal.Signals(number).name})"
+    return None
 
 
-def _last_line(tail: str) -> str:
-    """The last thing said, without the addresses that differ from run to run and without control characters."""
-    lines = [line.strip() for line in tail.splitlines() if line.strip()]
-    if not lines:
-        return ""
-    line = re.sub(r" @ 0x[0-9a-f]+", "", lines[-1])
+def explain(finished: Finished) -> str:
+    """One line, the same on every machine, that says how a child failed."""
+    reached = limit_reached(finished)
+    if reached is not None:
+        return reached
+    lines = [line.strip() for line in finished.stderr_tail.splitlines() if line.strip()]
+    telling = [line for line in lines if not _AFTERMATH.search(line)] or lines
+    if not telling:
+        return f"ended with status {finished.returncode} and said nothing"
+    # Addresses differ from run to run; control characters would be played back to a terminal.
+    line = re.sub(r" @ 0x[0-9a-f]+", "", telling[-1])
     return "".join(c if c.isprintable() else "?" for c in line)[:300]
