@@ -49,6 +49,11 @@ class SourceSettings:
     slowest_mb_per_s: float = 1.0  # a transfer that takes longer than this and `patience_s` is stopped and tried again
     patience_s: float = 300.0
     pause_s: float = 2.0  # before a transfer is tried again; longer each time
+
+    def __post_init__(self) -> None:
+        if wrong := [name for name in self.extensions if name != name.lower().strip(".")]:
+            raise ValueError(f"extensions are written in lower case and without a dot, not {', '.join(wrong)}")
+
     reserve_gb: float = 2.0  # stays free on the scratch disk
 
 

@@ -73,6 +73,11 @@ def test_a_folder_without_videos_says_what_it_looked_for(tmp_path):
         sources.entries(str(tmp_path), SETTINGS)
 
 
+def test_an_extension_that_could_never_match_is_refused():
+    with pytest.raises(ValueError, match=r"without a dot, not \.mp4, MKV"):
+        SourceSettings(extensions=(".mp4", "MKV", "avi"))
+
+
 def test_a_wrong_path_is_answered_with_the_nearest(tmp_path):
     (tmp_path / "videos").mkdir()
     with pytest.raises(ConfigError, match=f"no such file or folder; did you mean {tmp_path}/videos?"):
