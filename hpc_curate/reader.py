@@ -35,6 +35,7 @@ class Reader:
         self._fetcher, self._scratch = node
         self.unit = unit
         self.resources: Resources = self._step.resources
+        self._videos: list[Video] | None = None
         self._stores: OrderedDict[tuple[str, int], _Blobs] = OrderedDict()
 
     # -- the unit ------------------------------------------------------------------------------------------------
@@ -46,7 +47,9 @@ class Reader:
         return list(range(self._state.plan.units)) if everything else [self.unit]
 
     def videos(self) -> list[Video]:
-        return [video for unit in self._units() for video in units.read(self._state.plan.paths, unit)]
+        if self._videos is None:
+            self._videos = [video for unit in self._units() for video in units.read(self._state.plan.paths, unit)]
+        return self._videos
 
     # -- tables --------------------------------------------------------------------------------------------------
 
@@ -192,7 +195,12 @@ class Reader:
     # -- the rest ------------------------------------------------------------------------------------------------
 
     def source(self, video: Video) -> Path:
-        return self._fetcher.get(video)
+        path: Path = self._fetcher.get(video)
+        videos = self.videos()
+        after = [one.video_id for one in videos].index(video.video_id) + 1
+        if after < len(videos):
+            self._fetcher.prefetch(videos[after])
+        return path
 
     def scratch(self) -> Path:
         return self._scratch
