@@ -29,7 +29,7 @@ def read(plan: Plan) -> Books:
         videos=_table(state, "scan", "videos"),
         shot_counts=_table(state, "shots", "shot_counts"),
         clips=_clips(state),
-        samples=samples.select(["clip_id", "tar", "offset"]) if samples is not None and samples.num_rows else None,
+        samples=samples.select(["clip_id", "tar", "offset"]) if samples is not None else None,
     )
 
 

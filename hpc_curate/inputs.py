@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
 from hpc_curate.errors import BadInput
 from hpc_curate.records import Video
 from hpc_curate.stage import Clip, Resources
+
+if TYPE_CHECKING:
+    from hpc_curate.accounting import Books
 
 
 class Inputs(Protocol):
@@ -25,6 +28,10 @@ class Inputs(Protocol):
 
     def table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """A named table (`videos`, `series`, `edges` ...) of this unit; for a merge, of all units."""
+        ...
+
+    def has(self, name: str) -> bool:
+        """Whether a stage of the recipe writes this column or table."""
         ...
 
     def kept(self) -> Sequence[str]:
@@ -71,4 +78,16 @@ class Inputs(Protocol):
 
     def question(self) -> dict[str, Any]:
         """What was asked: the plan's settings that change results, without paths of this machine."""
+        ...
+
+    def books(self) -> Books:
+        """The tables of the run that are accounted for."""
+        ...
+
+    def costs(self) -> pa.Table:
+        """What each stage took: stage, units, rows, errors, hours (of tasks, not of a person waiting)."""
+        ...
+
+    def report_folder(self) -> Path:
+        """Where report publishes its page."""
         ...

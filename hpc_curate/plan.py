@@ -18,6 +18,7 @@ from hpc_curate.records import digest
 from hpc_curate.stage import Filter, Merge, PerUnit, Resources, Stage
 
 EVERY_COLUMN = "*"  # in `reads`: all clip columns that stages before it write
+EVERYTHING = "**"  # the same, and all tables
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def build(settings: Mapping[str, Any], units: int) -> Plan:
     columns: list[str] = []
     last_filter: str | None = None
     for name, stage in stages.items():
-        reads = [column for read in stage.reads() for column in (columns if read == EVERY_COLUMN else [read])]
+        wildcards = {EVERY_COLUMN: columns, EVERYTHING: list(writers)}
+        reads = [column for read in stage.reads() for column in wildcards.get(read, [read])]
         upstream = [_writer(read, name, writers, stages) for read in reads]
         tasks = _tasks(stage, units, stages)
         step_filter = None if _sees_all(stage) else last_filter

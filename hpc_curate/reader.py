@@ -6,7 +6,7 @@ import io
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,9 @@ from hpc_curate.plan import EVERY_COLUMN
 from hpc_curate.records import Video, video_of
 from hpc_curate.stage import Clip, Merge, PerUnit, Resources
 from hpc_curate.state import State
+
+if TYPE_CHECKING:
+    from hpc_curate.accounting import Books
 
 _OPEN_STORES = 32
 
@@ -79,6 +82,9 @@ class Reader:
         return records
 
     # -- clips ---------------------------------------------------------------------------------------------------
+
+    def has(self, name: str) -> bool:
+        return name in self._state.plan.writers
 
     def kept(self) -> list[str]:
         name = self._step.filter
@@ -156,13 +162,17 @@ class Reader:
         self, ids: Sequence[str], count: int, columns: Sequence[str] = ()
     ) -> Iterator[tuple[str, Clip | BadInput]]:
         spans = self.clips(["start_pts", "end_pts", "start_s", *columns], ids).to_pylist()
-        packs = [_Blobs(path, "jpeg", ["video_id", "pts", "time_s"]) for path in self._pack_files()]
+        packs = [_Blobs(path, "jpeg", ["video_id", "pts", "time_s"]) for path in self._pack_files(ids)]
         for row in spans:
             yield row["clip_id"], _clip(row, count, packs, columns)
 
-    def _pack_files(self) -> list[Path]:
-        writer = self._state.plan.writers["frames"]
-        return [path for record in self._records(writer) for path in self._state.ledger.outputs(record, "frames")]
+    def _pack_files(self, ids: Sequence[str]) -> list[Path]:
+        """Those of the units that the clips are in: a merge may ask for a few clips among very many units."""
+        records = self._records(self._state.plan.writers["frames"])
+        if len(records) > 1:
+            wanted = set(units.unit_of(self._state.plan.paths, {video_of(clip) for clip in ids}).values())
+            records = [record for record in records if record.unit in wanted]
+        return [path for record in records for path in self._state.ledger.outputs(record, "frames")]
 
     def blobs(self, name: str, ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         writer = self._state.plan.writers[name]
@@ -212,6 +222,23 @@ class Reader:
 
     def question(self) -> dict[str, Any]:
         return {key: self._state.plan.settings[key] for key in ("stage", "measure", "cutter", "unit", "limits")}
+
+    def books(self) -> Books:
+        from hpc_curate import books
+
+        return books.read(self._state.plan)
+
+    def costs(self) -> pa.Table:
+        rows = []
+        for name, step in self._state.plan.steps.items():
+            done = [record for unit in range(step.units) if (record := self._state.done(name, unit))]
+            sums = {key: sum(getattr(record, key) for record in done) for key in ("rows", "errors", "seconds")}
+            hours = round(sums.pop("seconds") / 3600, 6)
+            rows.append({"stage": name, "units": len(done), **sums, "hours": hours})
+        return pa.Table.from_pylist(rows)
+
+    def report_folder(self) -> Path:
+        return self._state.plan.paths.report(self._state.plan.hash)
 
 
 class _Blobs:

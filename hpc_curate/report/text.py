@@ -18,7 +18,7 @@ def funnel(table: pa.Table) -> str:
     """Rows of `accounting.FUNNEL` as aligned lines: totals at the margin, what was lost indented below them."""
     lines = [["", "videos", "clips", "h:mm:ss"]]
     for row in _shown(table.to_pylist()):
-        numbers = [_number(row["videos"]), _number(row["clips"]), _clock(row["hours"])]
+        numbers = [_number(row["videos"]), _number(row["clips"]), clock(row["hours"])]
         lines.append([_label(row), *numbers])
     return aligned(lines)
 
@@ -35,7 +35,7 @@ def compare(funnels: Mapping[str, pa.Table]) -> str:
             lines.append([_label(step), *(_number((row or {"clips": 0})["clips"]) for row in rows)])
     kept = [rows.get(("kept", None), {}) for rows in found.values()]
     made = [rows.get(("clips", None), {}) for rows in found.values()]
-    lines.append(["kept, h:mm:ss", *(_clock(row.get("hours")) for row in kept)])
+    lines.append(["kept, h:mm:ss", *(clock(row.get("hours")) for row in kept)])
     lines.append(
         ["kept, % of clips", *(_share(k.get("clips"), m.get("clips")) for k, m in zip(kept, made, strict=True))]
     )
@@ -110,7 +110,8 @@ def _number(value: int | None) -> str:
     return "" if value is None else f"{value:,}"
 
 
-def _clock(hours: float | None) -> str:
+def clock(hours: float | None) -> str:
+    """h:mm:ss, or a question mark."""
     if hours is None:
         return "?"
     seconds = round(hours * 3600)
