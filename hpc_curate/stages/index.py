@@ -1,0 +1,247 @@
+"""Makes the tars a data set: an index, checksums, a list of URLs and a card, after every kept clip is accounted for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import yaml
+
+from hpc_curate import __version__
+from hpc_curate.errors import MergeRefused
+from hpc_curate.io.tables import publish, size_and_sha256, write_table
+from hpc_curate.stage import Merge, Tables
+
+if TYPE_CHECKING:
+    from hpc_curate.inputs import Inputs
+
+INDEX = pa.schema(
+    [
+        ("sample", pa.string()),
+        ("tar", pa.string()),
+        ("offset", pa.int64()),
+        ("bytes", pa.int64()),
+        ("sha256", pa.string()),
+        ("mp4_offset", pa.int64()),
+        ("mp4_bytes", pa.int64()),
+    ]
+)
+BUCKETS = pa.schema(
+    [
+        ("split", pa.string()),
+        ("bucket", pa.string()),
+        ("tars", pa.int64()),
+        ("samples", pa.int64()),
+        ("bytes", pa.int64()),
+        ("seconds", pa.float64()),
+    ]
+)
+
+_LICENCE = ("licence", "license")  # columns of the user's table
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Index(Merge):
+    """Refuses to make a data set of which a part is missing. In the folder of the tars it writes:
+
+    - `index.parquet`   one row per sample: tar, offset, bytes, sha256; the last file, so its presence says all is here
+    - `sha256sums.txt`  of the tars, for `sha256sum --check`
+    - `urls.txt`        one line per split and bucket, with the numbers in braces, as WebDataset takes them
+    - `README.md`       the card: counts, licences, settings
+
+    The table `buckets` has the counts.
+    """
+
+    name: ClassVar[str] = "index"
+
+    rehash: bool = False  # read all tars again and compare their checksums; sizes are always compared
+    dedup: bool = True  # the card states what dedup measured; false for a recipe without it
+
+    def reads(self) -> tuple[str, ...]:
+        columns = ("cut_bytes", "cut_mode", "cut_duration_s", "video_id")
+        return ("samples", "tars", *columns, *(("dedup_stats",) if self.dedup else ()))
+
+    def writes(self) -> dict[str, pa.Schema]:
+        return {"buckets": BUCKETS}
+
+    def run(self, model: None, inputs: Inputs) -> Tables:
+        clips = inputs.clips(["cut_bytes", "cut_mode", "cut_duration_s", "video_id"])
+        tars, folder = (
+            inputs.table("tars").sort_by([("tar", "ascending"), ("offset", "ascending")]),
+            inputs.tar_folder(),
+        )
+        refuse_gaps(clips, inputs.table("samples"), tars)
+        files = dict(zip(*(tars[name].to_pylist() for name in ("tar", "tar_bytes")), strict=True))
+        checksums = dict(zip(*(tars[name].to_pylist() for name in ("tar", "tar_sha256")), strict=True))
+        refuse_files(folder, files, checksums if self.rehash else {})
+
+        for leftover in folder.glob(".*.tmp"):  # of writers that were killed; all others have ended
+            leftover.unlink(missing_ok=True)
+        buckets = _buckets(clips, inputs.table("samples"), files)
+        publish_text(folder / "sha256sums.txt", "".join(f"{checksums[tar]}  {tar}\n" for tar in sorted(checksums)))
+        publish_text(folder / "urls.txt", "".join(f"{line}\n" for line in urls(sorted(files))))
+        publish_text(folder / "README.md", "\n\n".join(self._card(inputs, clips, buckets)) + "\n")
+        index = tars.rename_columns({"clip_id": "sample"}).select(INDEX.names)
+        write_table(folder / "index.parquet", index, INDEX, None)
+        return {"buckets": buckets}
+
+    def _card(self, inputs: Inputs, clips: pa.Table, buckets: pa.Table) -> Iterable[str]:
+        """The paragraphs of README.md."""
+        packed = clips.filter(pc.is_valid(clips["cut_bytes"]))
+        sources = set(packed["video_id"].to_pylist())
+        videos = inputs.videos()
+        failed = clips.num_rows - packed.num_rows
+        hours = (pc.sum(packed["cut_duration_s"]).as_py() or 0.0) / 3600
+        yield "# Data set card"
+        yield (
+            f"{packed.num_rows} clips, {hours:.2f} hours, of {len(sources)} of {len(videos)} videos. "
+            f"{clips.num_rows} clips were kept; {failed} of them could not be encoded and are in no tar."
+        )
+        yield f"Made by hpc_curate {__version__}."
+        yield "## Files"
+        yield (
+            "WebDataset tars, one sample per clip: `mp4`, `json`, and where there is one `npy` (embedding) and `txt` "
+            "(caption). `urls.txt` lists the tars per split and bucket; `index.parquet` says where each sample lies; "
+            "`sha256sum --check sha256sums.txt` checks the tars."
+        )
+        yield _markdown(buckets)
+        yield "## Licences"
+        yield _licences(video.extra for video in videos if video.video_id in sources)
+        if self.dedup:
+            yield "## Near-duplicates"
+            yield _markdown(_dedup_facts(inputs.table("dedup_stats")))
+        yield "## Settings"
+        settings = yaml.safe_dump(_without_folders(inputs.question()), sort_keys=True, allow_unicode=True)
+        yield f"```yaml\n{settings}```"
+
+
+def refuse_gaps(clips: pa.Table, samples: pa.Table, tars: pa.Table) -> None:
+    """Every kept clip is in the tar that it was dealt to and in no other, or could not be encoded.
+
+    Raises:
+        MergeRefused: naming the first of those that are missing or too many.
+    """
+    kept = set(clips["clip_id"].to_pylist())
+    encoded = set(clips.filter(pc.is_valid(clips["cut_bytes"]))["clip_id"].to_pylist())
+    dealt = set(zip(samples["clip_id"].to_pylist(), samples["tar"].to_pylist(), strict=True))
+    packed = list(zip(tars["clip_id"].to_pylist(), tars["tar"].to_pylist(), strict=True))
+    complaints = {
+        "clips were encoded but dealt to no tar": encoded - {clip for clip, _ in dealt},
+        "clips were dealt to a tar but are not encoded": {clip for clip, _ in dealt} - encoded,
+        "clips are not in the tar they were dealt to": {f"{clip} ({tar})" for clip, tar in dealt.difference(packed)},
+        "clips are in a tar they were not dealt to": {f"{clip} ({tar})" for clip, tar in set(packed) - dealt},
+        "clips are in a tar twice": {clip for (clip, _), count in Counter(packed).items() if count > 1},
+        "clips are in a tar but were not kept": {clip for clip, _ in packed} - kept,
+    }
+    _refuse(complaints)
+
+
+def refuse_files(folder: Path, sizes: dict[str, int], checksums: dict[str, str]) -> None:
+    """The tars on disk are those that pack wrote, by size, and by checksum where one is given; there are no others.
+
+    Raises:
+        MergeRefused: naming the first of those that are not.
+    """
+    found = {path.name: path.stat().st_size for path in folder.glob("*.tar")}
+    wrong = {name for name, size in sizes.items() if name in found and found[name] != size}
+    torn = {
+        name
+        for name, checksum in checksums.items()
+        if name in found and name not in wrong and size_and_sha256(folder / name)[1] != checksum
+    }
+    complaints = {
+        "tars are gone": set(sizes) - set(found),
+        "tars do not have the size that pack wrote": wrong,
+        "tars do not have the checksum that pack wrote": torn,
+        "tars are in the folder that pack did not write": set(found) - set(sizes),
+    }
+    _refuse(complaints)
+
+
+def _refuse(complaints: dict[str, set[str]]) -> None:
+    texts = []
+    for complaint, names in complaints.items():
+        if names:
+            shown = ", ".join(sorted(names)[:_SHOWN]) + (" ..." if len(names) > _SHOWN else "")
+            texts.append(f"{len(names)} {complaint}: {shown}")
+    if texts:
+        raise MergeRefused("index: " + "; ".join(texts))
+
+
+def urls(tars: Sequence[str]) -> list[str]:
+    """`name-000000.tar` to `name-000012.tar` as `name-{000000..000012}.tar`, which WebDataset expands."""
+    numbers: dict[str, list[str]] = {}
+    for tar in tars:
+        stem, number = tar.removesuffix(".tar").rsplit("-", 1)
+        numbers.setdefault(stem, []).append(number)
+    return [
+        f"{stem}-{{{min(found)}..{max(found)}}}.tar" if len(found) > 1 else f"{stem}-{found[0]}.tar"
+        for stem, found in numbers.items()
+    ]
+
+
+def publish_text(path: Path, text: str) -> None:
+    """Publish a text file in UTF-8."""
+    publish(path, lambda temporary: _write(temporary, text))
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _buckets(clips: pa.Table, samples: pa.Table, sizes: dict[str, int]) -> pa.Table:
+    """What each bucket of each split holds. One thread: a sum of floats depends on its order."""
+    at = pc.index_in(samples["clip_id"], value_set=clips["clip_id"].combine_chunks())
+    samples = samples.append_column("seconds", clips["cut_duration_s"].take(at)).sort_by("clip_id")
+    of_tar = samples.group_by(["split", "bucket", "tar"], use_threads=False)
+    tars = of_tar.aggregate([([], "count_all"), ("seconds", "sum")]).sort_by("tar")
+    tars = tars.append_column("bytes", pa.array([sizes[tar] for tar in tars["tar"].to_pylist()], pa.int64()))
+    sums = [([], "count_all"), ("count_all", "sum"), ("bytes", "sum"), ("seconds_sum", "sum")]
+    totals = tars.group_by(["split", "bucket"], use_threads=False).aggregate(sums)
+    columns = ["split", "bucket", "count_all", "count_all_sum", "bytes_sum", "seconds_sum_sum"]
+    totals = totals.select(columns).rename_columns(BUCKETS.names).cast(BUCKETS)
+    totals = totals.set_column(5, "seconds", pc.round(totals["seconds"], 3))
+    return totals.sort_by([("split", "ascending"), ("bucket", "ascending")])
+
+
+def _markdown(table: pa.Table) -> str:
+    names = table.column_names
+    rows = [[_cell(value) for value in row.values()] for row in table.to_pylist()]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [names, ["---"] * len(names), *rows])
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _licences(extras: Iterable[dict[str, Any]]) -> str:
+    found = Counter(
+        next((str(extra[name]) for name in _LICENCE if extra.get(name) not in (None, "")), "unknown")
+        for extra in extras
+    )
+    lines = [f"- {' '.join(licence.split())}: {count} videos" for licence, count in sorted(found.items())]
+    return "\n".join(
+        ["By the column `licence` of the input table; the clips have the licences of their videos.", "", *lines]
+    )
+
+
+def _dedup_facts(stats: pa.Table) -> pa.Table:
+    """What was measured, without the histogram."""
+    return stats.filter(pc.not_equal(stats["statistic"], "histogram"))
+
+
+def _without_folders(value: Any) -> Any:
+    """Settings may name files of one machine, such as weights: their names say enough."""
+    if isinstance(value, dict):
+        return {key: _without_folders(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_folders(part) for part in value]
+    return PurePath(value).name if isinstance(value, str) and value.startswith("/") else value
