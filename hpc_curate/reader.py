@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hpc_curate import units
+from hpc_curate import books, units
+from hpc_curate.accounting import Books
 from hpc_curate.errors import BadInput, Blocked
 from hpc_curate.io import tables
 from hpc_curate.ledger import Record
@@ -219,6 +220,26 @@ class Reader:
         signature = self._state.signature("pack")
         assert signature is not None
         return self._state.plan.paths.tars(signature)
+
+    def has(self, name: str) -> bool:
+        return name in self._state.plan.writers
+
+    def books(self) -> Books:
+        return books.read(self._state.plan)
+
+    def costs(self) -> pa.Table:
+        rows = []
+        for name in self._step.upstream:
+            records = self._records(name)
+            hours = sum(record.seconds for record in records) / 3600
+            counts = {"rows": sum(r.rows for r in records), "errors": sum(r.errors for r in records)}
+            rows.append({"stage": name, "units": len(records), **counts, "hours": round(hours, 4)})
+        return pa.Table.from_pylist(rows)
+
+    def report_folder(self) -> Path:
+        signature = self._state.signature(self._stage)
+        assert signature is not None
+        return self._state.plan.paths.stage(self._stage, signature)
 
     def question(self) -> dict[str, Any]:
         return {key: self._state.plan.settings[key] for key in ("stage", "measure", "cutter", "unit", "limits")}
