@@ -6,7 +6,7 @@ import io
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,9 +22,6 @@ from hpc_curate.plan import EVERY_COLUMN
 from hpc_curate.records import Video, video_of
 from hpc_curate.stage import Clip, Merge, PerUnit, Resources
 from hpc_curate.state import State
-
-if TYPE_CHECKING:
-    from hpc_curate.accounting import Books
 
 _OPEN_STORES = 32
 
@@ -221,32 +218,10 @@ class Reader:
         assert signature is not None
         return self._state.plan.paths.tars(signature)
 
-    def has(self, name: str) -> bool:
-        return name in self._state.plan.writers
-
-    def books(self) -> Books:
-        return books.read(self._state.plan)
-
-    def costs(self) -> pa.Table:
-        rows = []
-        for name in self._step.upstream:
-            records = self._records(name)
-            hours = sum(record.seconds for record in records) / 3600
-            counts = {"rows": sum(r.rows for r in records), "errors": sum(r.errors for r in records)}
-            rows.append({"stage": name, "units": len(records), **counts, "hours": round(hours, 4)})
-        return pa.Table.from_pylist(rows)
-
-    def report_folder(self) -> Path:
-        signature = self._state.signature(self._stage)
-        assert signature is not None
-        return self._state.plan.paths.stage(self._stage, signature)
-
     def question(self) -> dict[str, Any]:
         return {key: self._state.plan.settings[key] for key in ("stage", "measure", "cutter", "unit", "limits")}
 
     def books(self) -> Books:
-        from hpc_curate import books
-
         return books.read(self._state.plan)
 
     def costs(self) -> pa.Table:
