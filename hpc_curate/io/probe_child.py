@@ -18,6 +18,7 @@ _TRANSFERS = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte24
 _TRANSFERS |= {14: "bt2020-10", 15: "bt2020-12", 16: "smpte2084", 17: "smpte428", 18: "arib-std-b67"}
 _MATRICES = {0: "gbr", 1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "ycgco"}
 _MATRICES |= {9: "bt2020nc", 10: "bt2020c"}
+_LEAST_BYTES = 20  # of an MPEG-4 picture; ffmpeg takes what is shorter for a repeat, too
 _RANGES = {1: "tv", 2: "pc"}
 
 
@@ -65,21 +66,20 @@ def probe(path: str, formats: str, max_pixels: int) -> dict[str, Any]:
 def packets(path: str, formats: str, max_pixels: int) -> dict[str, int]:
     """Packets of the video stream by what becomes of them.
 
-    `shown` makes a picture, `hidden` is cut away by an edit list, `empty` repeats the picture before it: packets too
-    short to hold one, which AVI has for dropped frames and for the second half of packed ones.
+    `shown` makes a picture, `hidden` is cut away by an edit list, `empty` repeats the picture before it. AVI declares
+    the slots of its time line: one that was left out, or holds too little for a picture, is empty.
     """
     counts = {"shown": 0, "hidden": 0, "empty": 0}
     with _opened(path, formats) as container:
+        slots = container.format.name == "avi"
         for packet in container.demux(_video_stream(container)):
-            if packet.dts is None and packet.size == 0:
+            if packet.dts is None:
                 continue  # the flush at the end
-            kind = "hidden" if packet.is_discard else "empty" if packet.size < 20 and _avi(container) else "shown"
-            counts[kind] += 1
+            short = slots and packet.size < _LEAST_BYTES
+            counts["hidden" if packet.is_discard else "empty" if short else "shown"] += 1
+            if slots:
+                counts["empty"] = max(counts["empty"], packet.dts + 1 - counts["shown"])
     return counts
-
-
-def _avi(container: Any) -> bool:
-    return bool(container.format.name == "avi")
 
 
 def _opened(path: str, formats: str) -> Any:

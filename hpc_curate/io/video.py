@@ -19,6 +19,7 @@ from hpc_curate.io.tables import environment_faults, size_and_sha256
 from hpc_curate.measures import Facts, Frames
 
 PROBE_LIMITS = Limits(memory_gb=4, cpu_s=60, wall_s=120, file_gb=0.01)
+_IRREGULAR_SHARE = 0.01  # frames out of time that are left out; with more of them the time line is wrong
 _MIN_SIDE = 8  # of a small frame, whatever the aspect
 _HD_LINES = 720  # untagged pictures from here on are BT.709, as players take them to be
 # ffmpeg's words for what is no fault of the file: an option, a filter or a codec that this build lacks.
@@ -226,9 +227,15 @@ class Decoding:
         count, irregular = self.counted
         if not count:
             raise BadInput("no frame can be decoded")
+        if irregular:
+            note = f"{irregular} of {count + irregular} frames have no later time than the frame before"
+            if irregular > _IRREGULAR_SHARE * count:
+                raise BadInput(note)
+            self.damage = f"{self.damage}; {note}" if self.damage else f"{note}; left out"
+            return
         declared = self.facts.declared_frames
-        if self.damage is None and declared is not None and count + irregular < declared:
-            self._missing(declared, count + irregular)
+        if self.damage is None and declared is not None and count < declared:
+            self._missing(declared, count)
 
     def _missing(self, declared: int, decoded: int) -> None:
         counts = _ask("packets", self.path, self.policy.max_pixels, self.policy.formats)
