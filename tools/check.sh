@@ -96,10 +96,16 @@ lint() {
   fi
 }
 
-tests() {
+# pytest with our options; what was skipped stands above its closing line.
+tests() { as_tester "$venv/bin/python" -m pytest -p no:cacheprovider -q -r fEs --durations 15 "${marks[@]}" "$@"; }
+
+# One after another: these share a cluster, and its jobs want the cores.
+slurm_tests() { tests tests/slurm; }
+
+other_tests() {
   local parallel=()
-  "$venv/bin/python" -c "import xdist" 2>/dev/null && parallel=(--numprocesses 2 --dist loadgroup)
-  as_tester "$venv/bin/python" -m pytest -p no:cacheprovider -q -r fEs --durations 15 "${parallel[@]}" "${marks[@]}"
+  "$venv/bin/python" -c "import xdist" 2>/dev/null && parallel=(--numprocesses 2 --dist loadfile)
+  tests "${parallel[@]}" --ignore tests/slurm
 }
 
 drop=true
@@ -132,8 +138,9 @@ fi
 
 cd "$source"
 phase lint lint || true
-phase types "$venv/bin/mypy" --no-incremental || true
-phase tests tests || true
+phase types "$venv/bin/mypy" || true
+phase "tests on Slurm" slurm_tests || true
+phase tests other_tests || true
 if [ ${#failed[@]} -gt 0 ]; then
   echo "check: FAILED: ${failed[*]} ($SECONDS s)" >&2
   exit 1
