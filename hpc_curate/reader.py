@@ -228,10 +228,10 @@ class Reader:
         rows = []
         for name, step in self._state.plan.steps.items():
             done = [record for unit in range(step.units) if (record := self._state.done(name, unit))]
-            sums = {key: sum(getattr(record, key) for record in done) for key in ("rows", "errors", "seconds")}
-            hours = round(sums.pop("seconds") / 3600, 6)
-            rows.append({"stage": name, "units": len(done), **sums, "hours": hours})
-        return pa.Table.from_pylist(rows)
+            counts = {key: sum(getattr(record, key) for record in done) for key in ("rows", "errors")}
+            hours = round(sum(record.seconds for record in done) / 3600, 6)
+            rows.append({"stage": name, "units": len(done), **counts, "hours": hours})
+        return pa.Table.from_pylist([row for row in rows if row["units"]])
 
     def report_folder(self) -> Path:
         return self._state.plan.paths.report(self._state.plan.hash)

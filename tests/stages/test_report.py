@@ -1,0 +1,211 @@
+"""The report over a small run whose files have names that want to be more than names."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from hpc_curate.accounting import UNIT_STATES, Books
+from hpc_curate.errors import BadInput, MergeRefused
+from hpc_curate.records import CLIPS, UNITS, VIDEOS
+from hpc_curate.stage import Clip
+from hpc_curate.stages.report import Report, spreads
+from hpc_curate.stages.shots import SHOT_COUNTS
+
+EVIL = '<script>alert("x")</script>\u202e & "quotes".mp4'
+FILTERED = pa.schema(
+    [
+        *CLIPS,
+        ("motion", pa.float32()),
+        ("gate_keep", pa.bool_()),
+        ("gate_reason", pa.string()),
+        ("state", pa.string()),
+        ("reason", pa.string()),
+        ("duplicate_of", pa.string()),
+        ("error", pa.string()),
+    ]
+)
+QUESTION = {
+    "stage": {
+        "gate": {"rules": {"motion": {"min": 0.5}}},
+        "select": {
+            "rules": {
+                "motion": {"min": 1, "max": 30, "min_percentile": 25},
+                "codec": {"allowed": ["h264"]},
+                "off": None,
+            }
+        },
+    }
+}
+
+
+def clip(number, **columns):
+    times = {"start_s": 4.0 * number, "end_s": 4.0 * number + 4, "duration_s": 4.0, "codec": "h264"}
+    named = {"clip_id": f"evil_{number}_x", "video_id": "evil", **times, "gate_keep": True, "motion": float(number)}
+    return {**named, "state": "kept", **columns}
+
+
+CLIP_ROWS = [
+    clip(0, gate_keep=False, gate_reason="motion below 0.5", state="rejected", reason="motion below 0.5"),
+    *(clip(number) for number in range(1, 30)),
+    clip(30, state="rejected", reason="duplicate", duplicate_of="evil_29_x"),
+    clip(31, state="rejected", reason="motion above 30"),
+    clip(32, state="rejected", reason="codec not allowed", codec="<b>gif</b>"),
+    clip(33, motion=None, state="failed", error="embed: <img src=x onerror=alert(1)>"),
+]
+
+
+def books():
+    length = 4.0 * len(CLIP_ROWS)
+    counts = {"video_id": "evil", "clips": len(CLIP_ROWS), "clips_s": length}
+    counts |= dict.fromkeys(["short_s", "trimmed_s", "long_dropped_s", "transition_s"], 0.0)
+    kept = [row["clip_id"] for row in CLIP_ROWS if row["state"] == "kept"]
+    frozen = [
+        {"unit": 0, "video_id": name, "uri": f"/in/{name}", "name": EVIL, "bytes": 1} for name in ("evil", "torn")
+    ]
+    scanned = [{"video_id": "evil", "duration_s": length}, {"video_id": "torn", "error": "<b>no</b> video stream"}]
+    return Books(
+        units=pa.Table.from_pylist(frozen, schema=UNITS),
+        unit_states=pa.Table.from_pylist([{"unit": 0, "state": "done"}], schema=UNIT_STATES),
+        videos=pa.Table.from_pylist(scanned, schema=VIDEOS),
+        shot_counts=pa.Table.from_pylist([counts], schema=SHOT_COUNTS),
+        clips=pa.Table.from_pylist(CLIP_ROWS, schema=FILTERED),
+        samples=pa.table({"clip_id": kept, "tar": ["train-000000.tar"] * len(kept), "offset": range(len(kept))}),
+    )
+
+
+class Run:
+    """Inputs: a finished run with pictures of all clips but one."""
+
+    def __init__(self, folder, whole=None):
+        self.folder, self.whole = folder, whole or books()
+
+    def books(self):
+        return self.whole
+
+    def question(self):
+        return QUESTION
+
+    def has(self, name):
+        return name == "dedup_stats"
+
+    def table(self, name):
+        rows = [
+            ("embedding", "rows", None, 33.0),
+            ("embedding", "pairs", None, 7.0),
+            ("embedding", "recall", 0.95, 0.9931),
+        ]
+        rows += [("embedding", "threshold", None, 0.95), ("embedding", "histogram", 0.95, 4.0)]
+        rows += [("embedding", "histogram", 0.96, 3.0)]
+        return pa.Table.from_pylist(
+            [dict(zip(("method", "statistic", "at", "value"), row, strict=True)) for row in rows]
+        )
+
+    def costs(self):
+        return pa.table({"stage": ["scan"], "units": [1], "rows": [2], "errors": [1], "hours": [0.5]})
+
+    def frames(self, ids, count, columns=()):
+        for name in ids:
+            shade = np.full((1, 90, 160, 3), 40 + int(name.split("_")[1]) * 5, np.uint8)
+            bad = name == "evil_33_x"
+            yield name, BadInput("no frame of the frame pack") if bad else Clip(name, shade, np.zeros(1))
+
+    def report_folder(self):
+        return self.folder
+
+
+class Outline(HTMLParser):
+    """The tags of a page, what is in them, and whether they close in the order in which they opened."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.text, self.open = [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture
+def page(tmp_path):
+    tables = Report(samples=6, thumbnail_px=64).run(None, Run(tmp_path / "report"))
+    assert tables["funnel"]["clips"].to_pylist()[-1] == 29
+    return (tmp_path / "report" / "index.html").read_text()
+
+
+def test_names_and_errors_are_text_and_nothing_else(page):
+    outline = Outline(page)
+    assert outline.open == []
+    assert {tag for tag, _ in outline.tags} & {"script", "iframe", "object", "link", "form"} == set()
+    assert not [name for _, attributes in outline.tags for name in attributes if name.startswith("on")]
+    words = "".join(outline.text)
+    assert '<script>alert("x")</script>\\u202e & "quotes".mp4' in words
+    assert "<b>no</b> video stream" in words
+    assert "embed: <img src=x onerror=alert(1)>" in words
+
+
+def test_the_page_fetches_nothing(page):
+    sources = [attributes["src"] for _, attributes in Outline(page).tags if "src" in attributes]
+    assert sources
+    assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
+    assert not re.search(r"url\(|https?://|@import", page)
+
+
+def test_it_shows_the_counts_the_reasons_and_their_pictures(page):
+    words = "\n".join(Outline(page).text)
+    for heading in ("Kept", "Rejected: motion above 30", "Rejected: codec not allowed", "Failed", "Tars", "Cost"):
+        assert f"\n{heading}\n" in words
+    assert "kept, 85.3 %" in words
+    assert "motion 31" in words
+    assert "99.31 % at cosine 0.95" in words
+    assert "gate ≥ 0.5 · ≥ 1 ≤ 30 without the lowest 25 %" in words
+    assert "train-000000.tar" in words
+    assert "no picture" in words
+
+
+def test_the_same_run_makes_the_same_page(tmp_path):
+    for name in ("one", "two"):
+        Report().run(None, Run(tmp_path / name))
+    assert (tmp_path / "one" / "index.html").read_bytes() == (tmp_path / "two" / "index.html").read_bytes()
+
+
+def test_the_bounds_that_are_drawn_hold_the_gates_and_the_percentiles():
+    from hpc_curate import accounting
+
+    motion, codec = spreads(books(), accounting.clip_rows(books()), QUESTION)
+    judged = [number for number in range(1, 33) if number not in (31, 32)]
+    assert motion.bounds.low == np.percentile(judged, 25)
+    assert motion.bounds.high == 30
+    assert (len(motion.kept), len(motion.others)) == (29, 4)
+    assert codec.others.tolist().count("<b>gif</b>") == 1
+
+
+def test_a_run_without_gate_select_dedup_and_tars_has_a_report(tmp_path):
+    whole = books()
+    bare = Books(whole.units, whole.unit_states, whole.videos, whole.shot_counts, whole.clips, None)
+    run = Run(tmp_path, bare)
+    run.question = lambda: {"stage": {"scan": {}}}
+    run.has = lambda name: False
+    Report().run(None, run)
+    assert "Near-duplicates" not in (tmp_path / "index.html").read_text()
+
+
+def test_a_run_that_does_not_add_up_has_none(tmp_path):
+    whole = books()
+    lost = Books(whole.units, whole.unit_states, whole.videos, whole.shot_counts, whole.clips, whole.samples.slice(1))
+    with pytest.raises(MergeRefused, match="1 kept clips are in no tar: evil_1_x"):
+        Report().run(None, Run(tmp_path, lost))
+    assert not (tmp_path / "index.html").exists()
