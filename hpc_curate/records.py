@@ -101,7 +101,7 @@ CLIPS = pa.schema(
         ("start_s", pa.float64()),  # seconds after the first frame of the video
         ("end_s", pa.float64()),
         ("duration_s", pa.float64()),
-        ("frames", pa.int32()),
+        ("frame_count", pa.int32()),
         ("fps", pa.float64()),
         ("width", pa.int32()),  # of the picture, before any crop
         ("height", pa.int32()),

@@ -40,7 +40,7 @@ ROWS = pa.schema(
 STORE = pa.schema([("clip_id", pa.string()), ("mp4", pa.large_binary())])
 
 _CROP = ("crop_x", "crop_y", "crop_w", "crop_h")
-_SPAN = ("start_pts", "end_pts", "frames")
+_SPAN = ("start_pts", "end_pts", "frame_count")
 _ITEM_CLIPS = 32  # held in memory together, and lost at most when a task is killed
 _NVENC_PRESETS = {f"p{number}" for number in range(1, 8)}
 _COPIED = {"codec": "h264", "pix_fmt": "yuv420p", "rotation": 0, "interlaced": False, "hdr": False}
@@ -179,7 +179,7 @@ class Cut(PerUnit):
         if self.crop and clip["crop_w"] is not None:
             picture = Rectangle(*(clip[name] for name in _CROP))
         span = Span(clip["start_pts"], clip["end_pts"])
-        return Wanted(span, clip["frames"], encode.even_inside(picture))
+        return Wanted(span, clip["frame_count"], encode.even_inside(picture))
 
 
 def _source(facts: dict[str, Any], path: Path) -> Source:

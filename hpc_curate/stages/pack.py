@@ -41,7 +41,7 @@ DIGITS = 6  # after the point, of every number in a json
 _EVERY_COLUMN = "*"
 # What selection says of every clip that was kept, and what became of the encoded clip is said under its usual names.
 _LEFT_OUT = {"keep", "state", "reason", "duplicate_of", "gate_keep", "gate_reason", "cut_bytes", "cut_sha256"}
-_AS_ENCODED = {"start_s": "cut_start_s", "duration_s": "cut_duration_s", "frames": "cut_frames"}
+_AS_ENCODED = {"start_s": "cut_start_s", "duration_s": "cut_duration_s", "frame_count": "cut_frames"}
 _AS_ENCODED |= {"width": "cut_width", "height": "cut_height"}
 
 

@@ -171,7 +171,7 @@ def _clip(video: dict[str, Any], span: Span, frames: int) -> dict[str, Any]:
         "start_s": seconds(span.start_pts - video["start_pts"], base),
         "end_s": seconds(span.end_pts - video["start_pts"], base),
         "duration_s": seconds(span.end_pts - span.start_pts, base),
-        "frames": frames,
+        "frame_count": frames,
         "fps": round(float(frames / duration), 6),
         "has_audio": video["audio_codec"] is not None,
         **{name: video[name] for name in same},

@@ -32,7 +32,7 @@ class Unit:
         tick = base // 10
         name = f"{video}_{first * tick}_{(first + frames) * tick}"
         crop = dict.fromkeys(("crop_x", "crop_y", "crop_w", "crop_h"))
-        span = {"start_pts": first * tick, "end_pts": (first + frames) * tick, "frames": frames}
+        span = {"start_pts": first * tick, "end_pts": (first + frames) * tick, "frame_count": frames}
         self._clips[name] = {"clip_id": name, **span, **crop, **columns}
         return name
 

@@ -33,7 +33,7 @@ class Run:
         rows = []
         for number, (clip, mp4) in enumerate(self.store.items()):
             size = {"width": 66, "height": 50, "cut_width": 64, "cut_height": 48}
-            time = {"start_s": 1.0 * number, "end_s": number + 1.0, "duration_s": 1.0, "frames": 12}
+            time = {"start_s": 1.0 * number, "end_s": number + 1.0, "duration_s": 1.0, "frame_count": 12}
             cut = {"cut_start_s": number + 0.1, "cut_duration_s": 0.9, "cut_frames": 10, "cut_mode": "copy"}
             cut |= {"cut_bytes": len(mp4), "cut_sha256": hashlib.sha256(mp4).hexdigest()}
             row = {"clip_id": clip, "video_id": f"v{number % 3}", **size, **time, **cut, "keep": True, "reason": None}
@@ -111,7 +111,7 @@ def test_the_json_describes_the_mp4_and_names_no_folder(tmp_path):
         "start_s": 0.1,
         "end_s": 1.0,
         "duration_s": 0.9,
-        "frames": 10,
+        "frame_count": 10,
         "width": 64,
         "height": 48,
         "source_width": 66,

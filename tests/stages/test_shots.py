@@ -97,7 +97,7 @@ def test_clips_have_the_columns_of_the_video_and_of_every_measure():
         ("v_4500_10500", 4.0, 10.0),
     ]
     assert [row["brightest"] for row in rows] == [39.0, 99.0]
-    assert [(row["frames"], row["fps"], row["duration_s"]) for row in rows] == [(40, 10.0, 4.0), (60, 10.0, 6.0)]
+    assert [(row["frame_count"], row["fps"], row["duration_s"]) for row in rows] == [(40, 10.0, 4.0), (60, 10.0, 6.0)]
     assert (rows[0]["width"], rows[0]["codec"], rows[0]["has_audio"], rows[0]["hdr"]) == (640, "h264", True, False)
     assert counts == [
         {"video_id": "v", "shots": 2, "clips": 2, "short_spans": 0, "clips_s": 10.0, "short_s": 0.0}
