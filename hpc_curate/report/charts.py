@@ -11,7 +11,8 @@ from hpc_curate.report.markup import Markup, tag
 
 _WIDTH, _HEIGHT, _BASE, _TOP = 320, 108, 88, 4
 _BINS = 40
-_LONG_TAIL = 20.0  # the 99th percentile over the median, from which the axis is logarithmic
+_LONG_TAIL = 20.0  # the 99.5th percentile over the median, from which the axis is logarithmic
+_DECADES = 4  # at most, on a logarithmic axis
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ def _axis(values: np.ndarray, bounds: Sequence[float]) -> _Axis:
     low, middle, high = np.percentile(values, [0.5, 50, 99.5])
     logarithmic = bool(low > 0 and all(bound > 0 for bound in bounds) and high > _LONG_TAIL * middle)
     start, end = min([low, *bounds]), max([high, *bounds])
+    if logarithmic:
+        start = max(start, end / 10**_DECADES)
     if end <= start:
         start, end = start - 0.5, end + 0.5
     return _Axis(float(start), float(end), logarithmic)
@@ -98,7 +101,8 @@ def _counted(axis: _Axis, values: np.ndarray) -> np.ndarray:
 
 
 def _x(axis: _Axis, value: float) -> float:
-    return round(float(axis.place(np.array([value]))[0]) * _WIDTH, 2)
+    # A line at the edge stays in the picture.
+    return round(1 + float(axis.place(np.array([value]))[0]) * (_WIDTH - 2), 2)
 
 
 def _shades(axis: _Axis, bounds: Bounds) -> list[Markup]:

@@ -122,7 +122,7 @@ def _funnel(funnel: pa.Table) -> Markup:
         bar = tag("i", class_=f"bar {colour}", style=f"width:{share:.2f}%") if share else None
         label = tag("span", row["step"] if row["reason"] is None else row["reason"], class_=level)
         lines.append([label, bar, _count(row["videos"]), _count(row["clips"]), clock(row["hours"])])
-    return table(["", "clips", "videos", "clips", "h:mm:ss"], lines[:_ROWS], texts=2)
+    return table(["", "", "videos", "clips", "h:mm:ss"], lines[:_ROWS], texts=2)
 
 
 def _spreads(spreads: Sequence[Spread]) -> Markup | None:
@@ -156,7 +156,7 @@ def _figure(sample: Sample) -> Markup:
         data = "data:image/jpeg;base64," + base64.b64encode(sample.jpeg).decode()
         picture = tag("img", src=data, alt=f"{sample.name} {sample.time}", loading="lazy")
     words = [tag("b", sample.name), tag("span", sample.time), tag("span", sample.note)]
-    return tag("figure", picture, tag("figcaption", words), title=f"{sample.name}  {sample.time}")
+    return tag("figure", picture, tag("figcaption", words), title="  ".join([sample.name, sample.time, sample.note]))
 
 
 def _dedup(stats: pa.Table) -> Markup:

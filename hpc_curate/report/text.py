@@ -62,8 +62,10 @@ def _shown(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for step in dict.fromkeys(row["step"] for row in rows):
         total, *reasons = [row for row in rows if row["step"] == step]
         if step in TOTALS or total["videos"] or total["clips"] or total["hours"]:
-            shown += [total, *reasons[:_REASONS]]
-            if rest := reasons[_REASONS:]:
+            # One reason too many takes no more room than the line that would stand for it.
+            some = reasons if len(reasons) == _REASONS + 1 else reasons[:_REASONS]
+            shown += [total, *some]
+            if rest := reasons[len(some) :]:
                 shown.append(_added(rest))
     return shown
 

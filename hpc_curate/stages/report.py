@@ -122,7 +122,8 @@ def spreads(books: Books, clips: pa.Table, question: Mapping[str, Any]) -> list[
     for name in dict.fromkeys(rule.column for rule in (*select.values(), *gate.values())):
         own = {key: rule for key, rule in select.items() if rule.column == name}
         early = [rule for rule in gate.values() if rule.column == name]
-        texts = [f"gate {_said(rule)}" for rule in early] + [_said(rule) for rule in own.values()]
+        said = [_said(rule) for rule in own.values()]
+        texts = [f"gate {_said(rule)}" for rule in early if _said(rule) not in said] + said
         limits = [relative.get(key, (None, None)) for key in own]
         bounds = Bounds(
             _extreme(max, [rule.min for rule in (*own.values(), *early)] + [low for low, _ in limits]),
