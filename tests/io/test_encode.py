@@ -324,6 +324,16 @@ def test_an_encoder_that_this_machine_lacks_is_no_error_of_the_clip(make_video, 
         encode(of, whole(of, 20, 20 * 1001), Encoding(codec="h264_of_tomorrow"), tmp_path / "clip.mp4")
 
 
+def test_a_node_without_the_card_is_no_error_of_the_clip(make_video, described, tmp_path):
+    of = source(make_video("film.mp4", "testsrc2=s=320x240:r=24000/1001:d=1", *H264), 320, 240)
+    try:
+        encode(of, whole(of, 20, 20 * 1001), Encoding(codec="h264_nvenc", preset="p4"), tmp_path / "clip.mp4")
+    except UnitFailed as error:
+        assert "stage.cut.codec" in str(error)
+    else:
+        assert "h264" in described(tmp_path / "clip.mp4")
+
+
 def test_a_name_cannot_pretend_that_the_disk_is_full(tmp_path):
     film = tmp_path / "x: No space left on device"
     film.write_text("nothing")
@@ -373,6 +383,16 @@ def test_a_copy_that_would_end_inside_a_reordered_group_is_refused(make_video, t
             assert "need one after it" in str(error)
             refused += 1
     assert 0 < refused < 6
+
+
+def test_a_copy_keeps_the_sound_of_the_span_if_asked(ffmpeg, make_video, described, tmp_path):
+    film = tmp_path / "loud.mp4"
+    command = [ffmpeg, "-v", "error", "-i", shots(make_video), "-f", "lavfi", "-i", "sine=d=6", "-c:v", "copy", film]
+    subprocess.run(command, check=True)
+    of = source(film, has_audio=True)
+    wanted = replace(whole(of, 40, 0), span=Span(80 * 1001, 120 * 1001))
+    assert remux.copy(of, wanted, Encoding(audio=True), tmp_path / "clip.mp4", 0.0).frames == 40
+    assert "Audio: aac" in described(tmp_path / "clip.mp4")
 
 
 def test_packets_around_a_span_are_listed_with_their_keys(make_video):
