@@ -106,9 +106,11 @@ class Borders(Measure):
         if not len(here):
             return 0.0
         bar = float(here[:, side].min())
-        agree_here = self._agree(here, side, bar)
-        agree = self._agree(everywhere, side, bar)
-        return bar if 2 * agree_here >= len(here) and agree >= self.min_frames else 0.0
+        everywhere = everywhere[self._agree(everywhere, side, bar)]
+        if 2 * self._agree(here, side, bar).sum() < len(here) or len(everywhere) < self.min_frames:
+            return 0.0
+        # The edge where most of the video sees it, so that clips of one video are cropped alike.
+        return min(bar, float(np.median(everywhere[:, side])))
 
     def _pair(self, one: float, other: float, size: int) -> tuple[float, float]:
         if abs(one - other) <= self.tolerance_px:
@@ -116,8 +118,8 @@ class Borders(Measure):
         thin = self.thin_share * size
         return one if one <= thin else 0.0, other if other <= thin else 0.0
 
-    def _agree(self, bars: np.ndarray, side: int, bar: float) -> int:
-        return int(np.sum((np.abs(bars[:, side] - bar) <= self.tolerance_px) & (bars[:, 4 + side] > 0)))
+    def _agree(self, bars: np.ndarray, side: int, bar: float) -> np.ndarray:
+        return (np.abs(bars[:, side] - bar) <= self.tolerance_px) & (bars[:, 4 + side] > 0)
 
 
 def _lit(series: Series) -> np.ndarray:

@@ -66,6 +66,13 @@ def test_a_short_clip_has_the_bars_of_its_video():
     assert measured(frames, Span(0, 1000))["crop_h"] == 136
 
 
+def test_clips_of_one_video_are_cropped_alike():
+    frames = [barred(textured(), top=22, bottom=22) for _ in range(20)]
+    for frame in frames[:4]:
+        frame[22:26] = frame[0]  # the picture is dark at its upper edge
+    assert measured(frames, Span(0, 2000)) == measured(frames, Span(2000, 10000))
+
+
 def test_one_frame_that_fills_the_picture_vetoes():
     frames = [barred(textured(), top=22, bottom=22) for _ in range(12)]
     frames[5] = textured()

@@ -92,3 +92,10 @@ def test_the_fit_finds_shift_zoom_and_turn_though_a_third_moves_otherwise():
     moved[:300] += [0.3, 0.2]
     assert np.abs(fit_similarity(positions, moved) - camera).max() < 0.1 * np.abs(moved[:300] - camera[:300]).max()
     assert np.allclose(fit_similarity(positions, camera), camera)
+
+
+@pytest.mark.parametrize("shape", [(8, 64), (64, 8), (64, 64)], ids=str)
+def test_any_shape_of_small_frames_is_taken(shape):
+    pixels = np.random.default_rng(2).integers(0, 256, (3, *shape, 3), np.uint8)
+    facts = Facts(shape[1] * 20, shape[0] * 20, Fraction(20), Fraction(1, 1000))
+    assert measured(pixels, step_ms=300, facts=facts)["motion"] > 0
