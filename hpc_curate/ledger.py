@@ -50,6 +50,7 @@ class Record:
     unit: int
     asked: tuple[str, ...]  # hashes of the sets of rows that were asked for and are here
     outputs: tuple[Output, ...]
+    files: tuple[tuple[str, int], ...] = ()  # beside the tables: path below the run folder, bytes
     have: tuple[str, ...] = ()  # the pieces of scan that are here
     rows: int = 0
     errors: int = 0
@@ -66,6 +67,7 @@ class Record:
         outputs = tuple(Output(**output) for output in value["outputs"])
         kept = tuple(value["kept"]) if value["kept"] else None
         lists = {"asked": tuple(value["asked"]), "have": tuple(value["have"])}
+        lists["files"] = tuple((path, size) for path, size in value["files"])
         return cls(**{**value, **lists, "outputs": outputs, "kept": kept})  # type: ignore[arg-type]
 
     @property
@@ -123,7 +125,8 @@ class Ledger:
 
     def valid(self, record: Record) -> bool:
         """Whether every output is there with the size that the record names."""
-        return all(_size(self.output(record, output)) == output.bytes for output in record.outputs)
+        tables_there = all(_size(self.output(record, output)) == output.bytes for output in record.outputs)
+        return tables_there and all(_size(self.paths.root / path) == size for path, size in record.files)
 
     def output(self, record: Record, output: Output) -> Path:
         return self.paths.rows(record.stage, record.signature, record.unit, output.table, output.part)

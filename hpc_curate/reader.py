@@ -219,7 +219,7 @@ class Reader:
         return self._state.plan.paths.tars(signature)
 
     def question(self) -> dict[str, Any]:
-        return {key: self._state.plan.settings[key] for key in ("stage", "measure", "cutter", "unit", "limits")}
+        return {key: self._state.plan.settings[key] for key in ("stage", "measure", "cutter")}
 
     def books(self) -> Books:
         return books.read(self._state.plan)

@@ -94,6 +94,10 @@ class Stage:
         """The model: heavy imports happen here and nowhere else. What it returns is handed to the work."""
         return None
 
+    def publishes(self, inputs: Inputs) -> Sequence[Path]:
+        """Files beside the tables that this unit has made; the ledger names them too."""
+        return ()
+
 
 @dataclass(frozen=True)
 class PerUnit(Stage):

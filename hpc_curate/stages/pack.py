@@ -40,7 +40,8 @@ DIGITS = 6  # after the point, of every number in a json
 
 _EVERY_COLUMN = "*"
 # What selection says of every clip that was kept, and what became of the encoded clip is said under its usual names.
-_LEFT_OUT = {"keep", "state", "reason", "duplicate_of", "gate_keep", "gate_reason", "cut_bytes", "cut_sha256"}
+# What says nothing of the clip itself, or depends on how the input was dealt to units.
+_LEFT_OUT = {"keep", "state", "reason", "duplicate_of", "gate_keep", "gate_reason", "cut_bytes", "cut_sha256", "unit"}
 _AS_ENCODED = {"start_s": "cut_start_s", "duration_s": "cut_duration_s", "frame_count": "cut_frames"}
 _AS_ENCODED |= {"width": "cut_width", "height": "cut_height"}
 
@@ -130,7 +131,7 @@ class Group:
         if self.unit == inputs.unit:
             return
         samples = self.samples_of(inputs)
-        clips = inputs.clips([_EVERY_COLUMN], samples["clip_id"].to_pylist())
+        clips = _shortest_floats(inputs.clips([_EVERY_COLUMN], samples["clip_id"].to_pylist()))
         for name in ("key", "split", "bucket"):
             clips = clips.append_column(name, samples[name])
         wanted = set(clips["video_id"].to_pylist())
@@ -177,3 +178,11 @@ def _rows(name: str, tar: Tar) -> pa.Table:
             }
         )
     return pa.Table.from_pylist(rows, schema=TARS)
+
+
+def _shortest_floats(rows: pa.Table) -> pa.Table:
+    """float32 as the shortest number that means it: 23.86, not 23.860001."""
+    for at, field in enumerate(rows.schema):
+        if pa.types.is_float32(field.type):
+            rows = rows.set_column(at, field.name, rows[field.name].cast(pa.string()).cast(pa.float64()))
+    return rows
