@@ -1,5 +1,6 @@
 """Small made-up films, and what PySceneDetect itself finds in them."""
 
+import functools
 from fractions import Fraction
 
 import cv2
@@ -28,25 +29,27 @@ def shot(random, count):
     return np.stack(frames)
 
 
+@functools.cache
+def _film(seed):
+    random = np.random.default_rng(seed)
+    frames = shot(random, 30)
+    while len(frames) < 400:
+        following = shot(random, int(random.integers(2, 60)))
+        overlap = min(len(following), 8) if random.random() < 0.2 else 0
+        if overlap:
+            weight = np.linspace(0, 1, overlap)[:, None, None, None]
+            mixed = frames[-overlap:] * (1 - weight) + following[:overlap] * weight
+            frames = np.concatenate([frames[:-overlap], mixed.astype(np.uint8), following[overlap:]])
+        else:
+            frames = np.concatenate([frames, following])
+    frames.flags.writeable = False
+    return frames
+
+
 @pytest.fixture
 def film():
-    """`film(seed)`: about 500 frames in shots of 2 to 60 frames, some joined by a dissolve."""
-
-    def make(seed):
-        random = np.random.default_rng(seed)
-        frames = shot(random, 30)
-        while len(frames) < 500:
-            following = shot(random, int(random.integers(2, 60)))
-            overlap = min(len(following), 8) if random.random() < 0.2 else 0
-            if overlap:
-                weight = np.linspace(0, 1, overlap)[:, None, None, None]
-                mixed = frames[-overlap:] * (1 - weight) + following[:overlap] * weight
-                frames = np.concatenate([frames[:-overlap], mixed.astype(np.uint8), following[overlap:]])
-            else:
-                frames = np.concatenate([frames, following])
-        return frames
-
-    return make
+    """`film(seed)`: about 400 frames in shots of 2 to 60 frames, some joined by a dissolve."""
+    return _film
 
 
 @pytest.fixture

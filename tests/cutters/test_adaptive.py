@@ -24,7 +24,7 @@ def test_the_cuts_are_those_of_the_library(film, scan, library_cuts, fps, settin
 
     cutter = Adaptive(**settings)
     total = 0
-    for seed in range(4):
+    for seed in range(3):
         pixels = film(seed)
         detector = AdaptiveDetector(
             adaptive_threshold=cutter.threshold,
