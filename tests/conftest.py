@@ -90,10 +90,10 @@ def make_video(ffmpeg: str, tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what a build needs, because setuptools leaves folders of its own behind where it builds."""
-    copy = tmp_path / "checkout"
+    copy = tmp_path_factory.mktemp("copy") / "checkout"
     for folder in ("hpc_curate", "conf"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     for path in ROOT.iterdir():
