@@ -250,7 +250,7 @@ def _parse(path: Path) -> Record | None:
     value = tables.read_json(path)
     try:
         return Record.parse(value) if value else None
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         return None  # torn or foreign: not a proof
 
 

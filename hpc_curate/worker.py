@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import shutil
 import signal
+import socket
 import tempfile
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -158,18 +159,16 @@ class Element:
             yield Reader(state, self.name, unit, (fetcher, Path(scratch)))
 
     def _publish(self, record: Record, attempt: Attempt, seconds: float) -> None:
-        import socket
-
         self.ledger.check(record.stage, record.signature, record.unit, attempt)
-        finished = {
-            **record.__dict__,
-            "seconds": round(seconds, 3),
-            "attempt": attempt.attempts + 1,
-            "host": socket.gethostname(),
-            "job": self.allocation.job,
-            "finished": time.time(),
-        }
-        self.ledger.mark(Record(**finished), attempt.token)
+        finished = replace(
+            record,
+            seconds=round(seconds, 3),
+            attempt=attempt.attempts + 1,
+            host=socket.gethostname(),
+            job=self.allocation.job,
+            finished=time.time(),
+        )
+        self.ledger.mark(finished, attempt.token)
         shutil.rmtree(self.plan.paths.parts(record.stage, record.signature, record.unit), ignore_errors=True)
 
     def _give_up(self, signature: str, unit: int, attempt: Attempt, error: BaseException) -> None:
@@ -283,14 +282,22 @@ class _Task:
             size, checksum = tables.size_and_sha256(path)
             outputs.append(Output(name, number, size, checksum, rows))
         every = (*(last.outputs if last else ()), *outputs)
+        files = tuple((str(path.relative_to(paths.root)), path.stat().st_size) for path in stage.publishes(self.reader))
+        before = self.state.record(stage.name, self.unit)
         record = Record(
-            stage.name, self.signature, self.unit, (), every, have, revision=last.revision + 1 if last else 1
+            stage.name,
+            self.signature,
+            self.unit,
+            # Whole units are made anew for another asked set; incremental ones hold all the sets that were ever asked.
+            asked=(*(last.asked if last else ()), asked),
+            outputs=every,
+            files=files,
+            have=have,
+            revision=before.revision + 1 if before else 1,
         )
         rows, errors, kept = self._count(record)
         self._refuse_too_many_errors(rows, errors)
-        # Whole units are made anew for another asked set; incremental ones hold all the sets that were ever asked.
-        sets = (*(last.asked if last else ()), asked)
-        return Record(**{**record.__dict__, "asked": sets, "rows": rows, "errors": errors, "kept": kept})
+        return replace(record, rows=rows, errors=errors, kept=kept)
 
     def _count(self, record: Record) -> tuple[int, int, tuple[int, str] | None]:
         """Rows, rows with an error, and what a filter keeps."""

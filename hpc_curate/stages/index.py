@@ -91,6 +91,9 @@ class Index(Merge):
         write_table(folder / "index.parquet", index, INDEX, None)
         return {"buckets": buckets}
 
+    def publishes(self, inputs: Inputs) -> list[Path]:
+        return [inputs.tar_folder() / name for name in ("index.parquet", "sha256sums.txt", "urls.txt", "README.md")]
+
     def _card(self, inputs: Inputs, clips: pa.Table, buckets: pa.Table) -> Iterable[str]:
         """The paragraphs of README.md."""
         packed = clips.filter(pc.is_valid(clips["cut_bytes"]))

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -82,6 +83,9 @@ class Pack(PerUnit):
         model.read(inputs)
         tar = write_tar(inputs.tar_folder() / item.key, self._samples(model, inputs, item))
         return {"tars": _rows(item.key, tar)}
+
+    def publishes(self, inputs: Inputs) -> list[Path]:
+        return [inputs.tar_folder() / tar for tar in pc.unique(Group.samples_of(inputs)["tar"]).to_pylist()]
 
     def _samples(self, group: Group, inputs: Inputs, item: Item) -> Iterator[tuple[str, dict[str, bytes]]]:
         for (clip, mp4), row in zip(inputs.blobs("store", item.ids), group.rows(item.ids), strict=True):
@@ -182,7 +186,7 @@ def _rows(name: str, tar: Tar) -> pa.Table:
 
 def _shortest_floats(rows: pa.Table) -> pa.Table:
     """float32 as the shortest number that means it: 23.86, not 23.860001."""
-    for at, field in enumerate(rows.schema):
-        if pa.types.is_float32(field.type):
-            rows = rows.set_column(at, field.name, rows[field.name].cast(pa.string()).cast(pa.float64()))
+    for at, column in enumerate(rows.schema):
+        if pa.types.is_float32(column.type):
+            rows = rows.set_column(at, column.name, rows[column.name].cast(pa.string()).cast(pa.float64()))
     return rows

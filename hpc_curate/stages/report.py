@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -67,6 +68,9 @@ class Report(Merge):
         html = render(page).encode()
         tables.publish(inputs.report_folder() / "index.html", lambda path: _write(path, html))
         return {"funnel": funnel}
+
+    def publishes(self, inputs: Inputs) -> list[Path]:
+        return [inputs.report_folder() / "index.html"]
 
     def _chosen(self, clips: pa.Table) -> dict[str, pa.Table]:
         """Clips to show, by heading."""
