@@ -20,6 +20,7 @@ from hpc_curate.measures import Facts, Frames
 
 PROBE_LIMITS = Limits(memory_gb=4, cpu_s=60, wall_s=120, file_gb=0.01)
 _IRREGULAR_SHARE = 0.01  # frames out of time that are left out; with more of them the time line is wrong
+_BASE_GB = {"ffmpeg": 2.0, "decord": 8.0}  # decord reserves far more than it uses
 _MIN_SIDE = 8  # of a small frame, whatever the aspect
 _HD_LINES = 720  # untagged pictures from here on are BT.709, as players take them to be
 # ffmpeg's words for what is no fault of the file: an option, a filter or a codec that this build lacks.
@@ -148,9 +149,9 @@ def _rate(per_s: float) -> Fraction:
     return Fraction(per_s).limit_denominator(10_000)
 
 
-def memory_gb(facts: VideoFacts, threads: int) -> float:
+def memory_gb(facts: VideoFacts, threads: int, decoder: str = "ffmpeg") -> float:
     """Address space for one decode: reference frames, frames in flight and the scaler's copies, 6 bytes a pixel."""
-    return 2.0 + facts.coded_width * facts.coded_height * 6 * (24 + 4 * threads) / 1e9
+    return _BASE_GB[decoder] + facts.coded_width * facts.coded_height * 6 * (24 + 4 * threads) / 1e9
 
 
 @dataclass
@@ -295,9 +296,9 @@ def _decord(decoding: Decoding) -> list[str]:
     facts, policy, pipes = decoding.facts, decoding.policy, decoding._pipes
     task = {
         "path": str(decoding.path.absolute()),
+        "stream": facts.stream,
+        "formats": policy.formats,
         "threads": policy.threads,
-        "rotation": facts.rotation,
-        "size": [facts.width, facts.height],
         "time_base": str(facts.time_base),
         "jpeg_qscale": policy.jpeg_qscale,
         "times_fd": pipes.times_fd,

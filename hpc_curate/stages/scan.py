@@ -145,7 +145,7 @@ class Scan(PerUnit):
         threads = 1 if self.on_damage == "keep_prefix" else max(1, cpus - 1)
         video_s = max(facts.declared_s or 0.0, size / _SLOW_BYTES_PER_S)
         wall_s = min(max(self.min_wall_s, self.wall_s_per_video_s * video_s), self.max_wall_s)
-        limits = Limits(memory_gb(facts, threads), cpu_s=wall_s * (threads + 1), wall_s=wall_s, file_gb=0.01)
+        limits = Limits(memory_gb(facts, threads, self.decoder), cpu_s=wall_s * (threads + 1), wall_s=wall_s, file_gb=0.01)
         return Policy(limits, self.on_damage, self.decoder, threads, self.max_pixels, self.formats, self.jpeg_qscale)
 
 
