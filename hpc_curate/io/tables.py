@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,9 +36,10 @@ def publish(path: Path, write: Callable[[Path], None], token: str = "") -> None:
 
     Args:
         write: gets the temporary path and leaves a complete, closed file there.
-        token: names the attempt, so that two writers never share a temporary file.
+        token: names the attempt, so that two writers never share a temporary file; default: host and process.
     """
-    temporary = path.with_name(f".{path.name}.{token or os.getpid()}.tmp")
+    own = token or f"{socket.gethostname()}-{os.getpid()}"
+    temporary = path.with_name(f".{path.name}.{own}.tmp")
     with environment_faults(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -77,7 +79,9 @@ def read_json(path: Path) -> Any | None:
         return None
 
 
-def write_table(path: Path, tables: pa.Table | Iterable[pa.Table], schema: pa.Schema, row_group: int | None, token: str = "") -> int:
+def write_table(
+    path: Path, tables: pa.Table | Iterable[pa.Table], schema: pa.Schema, row_group: int | None, token: str = ""
+) -> int:
     """Publish Parquet from one table or a stream of them; returns the number of rows.
 
     Args:
@@ -101,7 +105,9 @@ def write_table(path: Path, tables: pa.Table | Iterable[pa.Table], schema: pa.Sc
     return count
 
 
-def read_table(paths: Sequence[Path], columns: Sequence[str] | None = None, schema: pa.Schema | None = None) -> pa.Table:
+def read_table(
+    paths: Sequence[Path], columns: Sequence[str] | None = None, schema: pa.Schema | None = None
+) -> pa.Table:
     """The union of the parts, in their order."""
     tables = [pq.ParquetFile(path).read(columns=None if columns is None else list(columns)) for path in paths]
     if tables:
