@@ -39,7 +39,7 @@ class Borders(Measure):
     columns: ClassVar[pa.Schema] = pa.schema(
         [
             *((name, pa.int32()) for name in ("crop_x", "crop_y", "crop_w", "crop_h")),
-            ("border_share", pa.float32()),
+            ("border_share", pa.float64()),
         ]
     )
     black_level: int = 10

@@ -26,7 +26,7 @@ class Exposure(Measure):
     name: ClassVar[str] = "exposure"
     series_settings: ClassVar[tuple[str, ...]] = ("dark_below", "bright_above")
     columns: ClassVar[pa.Schema] = pa.schema(
-        [("luma_mean", pa.float32()), ("luma_dark_share", pa.float32()), ("luma_bright_share", pa.float32())]
+        [("luma_mean", pa.float64()), ("luma_dark_share", pa.float64()), ("luma_bright_share", pa.float64())]
     )
     dark_below: int = 5
     bright_above: int = 250

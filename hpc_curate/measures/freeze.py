@@ -27,7 +27,7 @@ class Freeze(Measure):
 
     name: ClassVar[str] = "freeze"
     series_settings: ClassVar[tuple[str, ...]] = ("change_levels",)
-    columns: ClassVar[pa.Schema] = pa.schema([("freeze_share", pa.float32()), ("freeze_longest_s", pa.float32())])
+    columns: ClassVar[pa.Schema] = pa.schema([("freeze_share", pa.float64()), ("freeze_longest_s", pa.float64())])
     change_levels: int = 2
     min_still_s: float = 0.5
 

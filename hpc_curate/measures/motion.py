@@ -35,7 +35,7 @@ class Motion(Measure):
     series_settings: ClassVar[tuple[str, ...]] = ("rate_hz",)
     columns: ClassVar[pa.Schema] = pa.schema(
         [
-            (name, pa.float32())
+            (name, pa.float64())
             for name in ("motion", "motion_max", "motion_camera", "motion_local", "motion_still_share")
         ]
     )

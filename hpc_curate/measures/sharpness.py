@@ -26,7 +26,7 @@ class Sharpness(Measure):
     name: ClassVar[str] = "sharpness"
     grid: ClassVar[str] = "native"
     series_settings: ClassVar[tuple[str, ...]] = ("tiles",)
-    columns: ClassVar[pa.Schema] = pa.schema([("sharpness", pa.float32()), ("sharpness_tile", pa.float32())])
+    columns: ClassVar[pa.Schema] = pa.schema([("sharpness", pa.float64()), ("sharpness_tile", pa.float64())])
     tiles: int = 4  # rows and columns of tiles
 
     def start(self, facts: Facts) -> Feeder:
