@@ -160,7 +160,7 @@ def _figure(sample: Sample) -> Markup:
 
 
 def _dedup(stats: pa.Table) -> Markup:
-    rows = stats.to_pylist()
+    rows = stats.filter(pc.not_equal(stats["method"], "all")).to_pylist()
     by: dict[str, dict[str, Any]] = {}
     for row in rows:
         by.setdefault(row["method"], {})[row["statistic"]] = row["value"]
