@@ -97,9 +97,7 @@ def video_rows(books: Books, clips: pa.Table) -> pa.Table:
     unit_at = _where(units["unit"], books.unit_states["unit"], "videos are in units without a state")
     unit_state = books.unit_states["state"].take(unit_at)
     at = pc.index_in(ids, value_set=books.videos["video_id"].combine_chunks())
-    _refuse(
-        pc.and_(pc.equal(unit_state, DONE), pc.is_null(at)), ids, "videos of finished units are not in scan's rows"
-    )
+    _refuse(pc.and_(pc.equal(unit_state, DONE), pc.is_null(at)), ids, "videos of finished units are not in scan's rows")
     error = pc.coalesce(books.unit_states["error"].take(unit_at), books.videos["error"].take(at))
     counts = _counts(ids, clips)
     state, reason = _video_states(unit_state, error, counts)
