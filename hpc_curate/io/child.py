@@ -44,7 +44,9 @@ _AFTERMATH = re.compile(
     r"|Error while decoding stream|Error opening input files|Error sending frames|Conversion failed"
     r"|Nothing was written|Last message repeated"
 )
-_OUT_OF_MEMORY = re.compile(r"cannot allocate memory|memoryerror|bad_alloc|failed to map segment", re.IGNORECASE)
+_OUT_OF_MEMORY = re.compile(
+    r"cannot allocate memory|memoryerror|bad_alloc|failed to map segment|pthread_create.* failed", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
 """The second decoder, as a child process: decord's frames, in the form of ffmpeg's pipes.
 
 `python -m hpc_curate.io.decord_child TASK`, where TASK is the JSON that `video.py` makes. decord gives every frame as
-full-size RGB, frames that an edit list hides among them, and times in 32-bit seconds: so the exact times come from
-the packets, and what is hidden is left out here.
+full-size RGB, and its times in 32-bit seconds: the exact ones come from the packets.
 """
 
 from __future__ import annotations
@@ -42,10 +41,10 @@ def frames(task: dict[str, Any]) -> Iterator[tuple[int, np.ndarray]]:
     times = packet_times(task["path"], task["stream"], task["formats"])
     if len(times) != len(reader):
         raise SystemExit(_UNKNOWN_TIMES.format(len(reader), len(times)))
+    # It counts hidden frames but never gives them: as many repeats of the last frame would follow.
     for pts, hidden in times:
-        picture = reader.next().asnumpy()
         if not hidden:
-            yield pts, picture
+            yield pts, reader.next().asnumpy()
 
 
 class Sampler:
