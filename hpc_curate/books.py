@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hpc_curate import units
+from hpc_curate import align, units
 from hpc_curate.accounting import DONE, FAILED, PENDING, UNIT_STATES, Books
 from hpc_curate.io import tables
 from hpc_curate.ledger import Ledger
@@ -63,18 +63,19 @@ def _clips(state: State) -> pa.Table:
         of.append(np.full(part.num_rows, record.unit, np.int32))
     schema = state.plan.steps["shots"].stage.writes()["rows"]
     clips = pa.concat_tables(rows) if rows else schema.empty_table()
-    error = pa.nulls(clips.num_rows, pa.string())
+    error, unit = pa.nulls(clips.num_rows, pa.string()), np.concatenate([np.zeros(0, np.int32), *of])
     for name, step in state.plan.steps.items():
         if name == "shots" or "rows" not in step.stage.writes():
             continue
         table = _table(state, name, "rows")
-        at = pc.index_in(clips["clip_id"], value_set=table["clip_id"].combine_chunks())
+        at = align.rows_of(clips["clip_id"], table)
         for column in _worth_showing(table, clips.column_names):
             clips = clips.append_column(column, table[column].take(at))
-        if "error" in table.column_names and name != "select":
-            error = pc.coalesce(error, pc.binary_join_element_wise(f"{name}: ", table["error"].take(at), ""))
+        # select repeats the errors of the scorers.
+        own = table["error"].take(at) if "error" in table.column_names and name != "select" else None
+        error = align.first_error(error, name, own, unit, state.failed_units(name))
     if "unit" not in clips.column_names:
-        clips = clips.append_column("unit", pa.array(np.concatenate(of) if of else np.zeros(0, np.int32)))
+        clips = clips.append_column("unit", pa.array(unit))
     return clips.append_column("error", error)
 
 

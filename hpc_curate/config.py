@@ -19,6 +19,25 @@ from hpc_curate.io.s5cmd import SourceSettings
 from hpc_curate.nearest import nearest
 from hpc_curate.stage import Resources, Stage
 
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """How much one worker takes."""
+
+    gb: float = 4.0  # source bytes, about
+    videos: int = 64  # at most
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """When to give up."""
+
+    attempts: int = 3  # of a unit, or of an item that takes its worker down
+    bad_share: float = 0.5  # of a unit's clips with an error: more, and the unit fails ...
+    bad_rows: int = 20  # ... if it is at least this many
+    allow_failed_units: bool = False  # merges go on without them
+
+
 # Given to stages by `build`, from the `measure` and `cutter` groups.
 _PLUGGED = ("measures", "cutters", "cutter")
 
@@ -138,6 +157,18 @@ def resources(config: Mapping[str, Any], stage: str) -> Resources:
 def source(config: Mapping[str, Any]) -> SourceSettings:
     """How videos are found and fetched."""
     settings: SourceSettings = make(SourceSettings, config.get("source") or {}, "source")
+    return settings
+
+
+def unit(config: Mapping[str, Any]) -> Unit:
+    """How much one worker takes.
+
+    Raises:
+        ConfigError: nothing, or less.
+    """
+    settings: Unit = make(Unit, config.get("unit") or {}, "unit")
+    if settings.gb <= 0 or settings.videos < 1:
+        raise ConfigError(f"unit.gb={settings.gb} and unit.videos={settings.videos} must be above 0")
     return settings
 
 

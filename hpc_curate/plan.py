@@ -28,13 +28,13 @@ class Step:
     stage: Stage
     resources: Resources
     upstream: tuple[str, ...]  # stages whose tables or columns it computes from
-    filter: str | None  # the filter whose kept clips it is asked for
+    asked_by: str | None  # the stage whose clips it is asked for: the last filter, or the one that makes clips
     units: int  # tasks
 
     @property
     def waits_for(self) -> tuple[str, ...]:
         """Stages that must be done before it starts."""
-        return tuple(dict.fromkeys([*self.upstream, *([self.filter] if self.filter else [])]))
+        return tuple(dict.fromkeys([*self.upstream, *([self.asked_by] if self.asked_by else [])]))
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,11 @@ class Plan:
     units: int
     steps: dict[str, Step]
     writers: dict[str, str]  # column or table name -> stage
+
+    @property
+    def limits(self) -> config.Limits:
+        limits: config.Limits = config.make(config.Limits, self.settings["limits"], "limits")
+        return limits
 
     @property
     def file(self) -> Path:
@@ -73,26 +78,35 @@ def build(settings: Mapping[str, Any], units: int) -> Plan:
     steps: dict[str, Step] = {}
     writers: dict[str, str] = {}
     columns: list[str] = []
-    last_filter: str | None = None
+    asker: str | None = None
     for name, stage in stages.items():
         wildcards = {EVERY_COLUMN: columns, EVERYTHING: list(writers)}
         reads = [column for read in stage.reads() for column in wildcards.get(read, [read])]
         upstream = [_writer(read, name, writers, stages) for read in reads]
         tasks = _tasks(stage, units, stages)
-        step_filter = None if _sees_all(stage) else last_filter
-        steps[name] = Step(stage, config.resources(settings, name), tuple(dict.fromkeys(upstream)), step_filter, tasks)
-        for table, schema in stage.writes().items():
-            written = [c for c in schema.names if c not in ("clip_id", "error")] if table == "rows" else [table]
-            for column in written:
-                if column in writers:
-                    raise ConfigError(f"stages {writers[column]} and {name} both write '{column}'; take one out")
-                writers[column] = name
-            columns += written if table == "rows" else []
-        if isinstance(stage, Filter):
-            last_filter = name
+        if isinstance(stage, PerUnit) and stage.incremental and not stage.pieces():
+            _writer("start_pts", name, writers, stages)  # it is asked for clips, so somebody has to make them
+        asked_by = None if _sees_all(stage) else asker
+        steps[name] = Step(stage, config.resources(settings, name), tuple(dict.fromkeys(upstream)), asked_by, tasks)
+        for written in _written(stage):
+            if written in writers:
+                raise ConfigError(f"stages {writers[written]} and {name} both write '{written}'; take one out")
+            writers[written] = name
+            columns += [written] if written not in stage.writes() else []
+        if isinstance(stage, Filter) or writers.get("start_pts") == name:
+            asker = name
     plain = {key: value for key, value in settings.items() if key != "hydra"}
     plan_hash = digest(plain, units, __version__)[:12]
     return Plan(plan_hash, RunPaths(Path(plain["run_dir"]).absolute()), plain, units, steps, writers)
+
+
+def _written(stage: Stage) -> list[str]:
+    """The clip columns and the tables that a stage writes."""
+    tables = stage.writes()
+    columns = (
+        [column for column in tables["rows"].names if column not in ("clip_id", "error")] if "rows" in tables else []
+    )
+    return [*columns, *(table for table in tables if table != "rows")]
 
 
 def _sees_all(stage: Stage) -> bool:
@@ -111,7 +125,7 @@ def _tasks(stage: Stage, units: int, stages: Mapping[str, Stage]) -> int:
 def _writer(read: str, reader: str, writers: Mapping[str, str], stages: Mapping[str, Stage]) -> str:
     if read in writers:
         return writers[read]
-    later = [name for name, stage in stages.items() if any(read in (t, *s.names) for t, s in stage.writes().items())]
+    later = [name for name, stage in stages.items() if read in _written(stage)]
     if later:
         raise ConfigError(f"stage.{reader} needs '{read}', which stage {later[0]} writes after it; change the order")
     raise ConfigError(f"stage.{reader} needs '{read}', but no stage of the recipe writes it; {nearest(read, writers)}")

@@ -10,17 +10,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hpc_curate import books, units
+from hpc_curate import align, books, units
 from hpc_curate.accounting import Books
 from hpc_curate.errors import BadInput, Blocked
 from hpc_curate.io import tables
 from hpc_curate.ledger import Record
 from hpc_curate.plan import EVERY_COLUMN
 from hpc_curate.records import Video, video_of
-from hpc_curate.stage import Clip, Merge, PerUnit, Resources
+from hpc_curate.stage import Clip, Filter, Merge, PerUnit, Resources
 from hpc_curate.state import State
 
 _OPEN_STORES = 32
@@ -85,14 +84,13 @@ class Reader:
         return name in self._state.plan.writers
 
     def kept(self) -> list[str]:
-        name = self._step.filter
-        if name is None:
+        name = self._step.asked_by
+        stage = self._state.plan.steps[name].stage if name else None
+        if name is None or not isinstance(stage, Filter):
             return self._every_clip()["clip_id"].to_pylist()
-        keep = self._state.plan.steps[name].stage.keep_column  # type: ignore[attr-defined]
-        if not isinstance(self._state.plan.steps[name].stage, Merge):
-            rows = self._stage_table(name, "rows", ["clip_id", keep])
-        else:
-            rows = self._merged_rows(name, keep)
+        keep = stage.keep_column
+        merged = isinstance(stage, Merge)
+        rows = self._merged_rows(name, keep) if merged else self._stage_table(name, "rows", ["clip_id", keep])
         return rows.filter(rows[keep])["clip_id"].to_pylist()
 
     def _merged_rows(self, name: str, keep: str) -> pa.Table:
@@ -124,23 +122,16 @@ class Reader:
             if writers.get(column) == name
         ]
 
-    def _joined(self, columns: Sequence[str], ids: pa.Array, errors: bool = False) -> pa.Table:
+    def _joined(self, columns: Sequence[str], ids: pa.Array) -> pa.Table:
         by_writer: dict[str, list[str]] = {}
         for column in columns:
             by_writer.setdefault(self._state.plan.writers[column], []).append(column)
         found: dict[str, Any] = {}
-        error = pa.nulls(len(ids), pa.string())
         for writer, mine in by_writer.items():
-            own_error = (
-                ["error"] if errors and "error" in self._state.plan.steps[writer].stage.writes()["rows"].names else []
-            )
-            rows = self._stage_table(writer, "rows", ["clip_id", *mine, *own_error])
-            at = pc.index_in(ids, value_set=rows["clip_id"].combine_chunks())
+            rows = self._stage_table(writer, "rows", ["clip_id", *mine])
+            at = align.rows_of(ids, rows)
             found.update({column: rows[column].take(at) for column in mine})
-            if own_error:
-                error = pc.coalesce(error, pc.binary_join_element_wise(f"{writer}: ", rows["error"].take(at), ""))
-        joined = pa.table({"clip_id": ids, **{column: found[column] for column in columns}})
-        return joined.append_column("error", error) if errors else joined
+        return pa.table({"clip_id": ids, **{column: found[column] for column in columns}})
 
     def all_clips(self, columns: Sequence[str]) -> pa.Table:
         writer = self._state.plan.writers["start_pts"]
@@ -151,8 +142,17 @@ class Reader:
             ids.append(mine.combine_chunks())
             of.append(np.full(len(mine), record.unit, np.int32))
         every = pa.chunked_array(ids, pa.string()).combine_chunks()
-        joined = self._joined(self._written(columns), every, errors=True)
-        return joined.append_column("unit", pa.array(np.concatenate(of) if of else np.zeros(0, np.int32)))
+        unit = np.concatenate(of) if of else np.zeros(0, np.int32)
+        wanted = self._written(columns)
+        error = pa.nulls(len(every), pa.string())
+        for name in dict.fromkeys(self._state.plan.writers[column] for column in wanted):
+            own = None
+            if "error" in self._state.plan.steps[name].stage.writes()["rows"].names:
+                rows = self._stage_table(name, "rows", ["clip_id", "error"])
+                own = rows["error"].take(align.rows_of(every, rows))
+            error = align.first_error(error, name, own, unit, self._state.failed_units(name))
+        joined = self._joined(wanted, every)
+        return joined.append_column("error", error).append_column("unit", pa.array(unit))
 
     # -- frames and blobs ----------------------------------------------------------------------------------------
 

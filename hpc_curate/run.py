@@ -56,7 +56,8 @@ def prepare(settings: dict[str, Any]) -> plans.Plan:
     check(settings)
     paths = RunPaths(Path(settings["run_dir"]).absolute())
     entries = sources.entries(settings["input"], config.source(settings))
-    frozen = units.freeze(paths, entries, unit_gb=settings["unit"]["gb"], unit_videos=settings["unit"]["videos"])
+    unit = config.unit(settings)
+    frozen = units.freeze(paths, entries, unit_gb=unit.gb, unit_videos=unit.videos)
     for what, uris in (
         ("named twice, taken once", frozen.repeated),
         ("changed since they were frozen", frozen.changed),
@@ -75,7 +76,9 @@ def check(settings: dict[str, Any]) -> None:
     Raises:
         ConfigError: it does not, or it cannot.
     """
-    plans.build(settings, 0)
+    config.unit(settings)
+    config.source(settings)
+    _ = plans.build(settings, 0).limits
     folder = Path(settings["run_dir"]).absolute()
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
@@ -118,24 +121,27 @@ def compose(overrides: Sequence[str]) -> Any:
         try:
             return hydra_compose("config", overrides=list(overrides))
         except (HydraException, OmegaConfBaseException) as error:
-            for override in overrides:
+            good: list[str] = []
+            # Choices of groups first: what a setting may be called depends on them.
+            for override in sorted(overrides, key=lambda text: "." in text.split("=")[0]):
                 try:
-                    hydra_compose("config", overrides=[override])
+                    hydra_compose("config", overrides=[*good, override])
+                    good.append(override)
                 except (HydraException, OmegaConfBaseException) as cause:
-                    raise ConfigError(_explain(override, cause, hydra_compose("config"))) from cause
+                    raise ConfigError(_explain(override, cause, hydra_compose("config", overrides=good))) from cause
             raise ConfigError(str(error).splitlines()[0]) from error
 
 
 def _sweep(overrides: Sequence[str]) -> Iterator[list[str]]:
     """The product of all sweeps, as Hydra's own sweeper makes it."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import OverrideParseException
+    from hydra.errors import HydraException
 
     axes: list[list[str]] = []
     for text in overrides:
         try:
             override = OverridesParser.create().parse_override(text)
-        except OverrideParseException as error:
+        except HydraException as error:
             raise ConfigError(f"'{text}' cannot be read: {str(error).splitlines()[0]}") from error
         if override.key_or_group.startswith("hydra"):
             continue
@@ -164,7 +170,11 @@ def _explain(override: str, error: BaseException, default: Any) -> str:
         cause = str(error.__cause__ or error).splitlines()[0]
         return f"{override}: {cause}"
     known = _keys(OmegaConf.to_container(default, resolve=False))
-    return f"there is no setting '{key}'; {nearest(key, known)}"
+    parent = key.rpartition(".")[0]
+    while parent and parent not in known:
+        parent = parent.rpartition(".")[0]
+    beside = {name for name in known if name.rpartition(".")[0] == parent}
+    return f"there is no setting '{key}'; {nearest(key, beside)}"
 
 
 def _keys(node: Any, prefix: str = "") -> set[str]:

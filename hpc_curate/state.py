@@ -30,7 +30,7 @@ class State:
 
     @property
     def allow_failed(self) -> bool:
-        return bool(self.plan.settings["limits"]["allow_failed_units"])
+        return self.plan.limits.allow_failed_units
 
     def signature(self, name: str) -> str | None:
         """The full signature; None while a merge that it depends on has not all its inputs."""
@@ -80,8 +80,8 @@ class State:
             return "all"
         if stage.pieces():
             return piece_hash(stage)
-        if stage.incremental and step.filter is not None:
-            return self._hash_of_kept(step.filter, unit)
+        if stage.incremental and step.asked_by is not None:
+            return self._hash_of_kept(step.asked_by, unit)
         upstream = [name for name in step.upstream if self._same_units(name)]
         records = [self.done(name, unit) for name in upstream]
         if any(record is None for record in records):
@@ -89,10 +89,13 @@ class State:
         return digest([[self.asked(n, unit), r.errors] for n, r in zip(upstream, records, strict=True) if r])
 
     def _hash_of_kept(self, name: str, unit: int) -> str | None:
-        if isinstance(self.plan.steps[name].stage, Merge):
+        stage = self.plan.steps[name].stage
+        if isinstance(stage, Merge):
             return self._kept_by_merge(name).get(unit, kept_hash([])) if self.done(name, 0) else None
         record = self.done(name, unit)
-        return record.kept[1] if record and record.kept else None
+        if record is None:
+            return None
+        return record.kept[1] if record.kept else digest(self.asked(name, unit), record.errors)
 
     def _kept_by_merge(self, name: str) -> dict[int, str]:
         if name not in self._kept:
@@ -143,6 +146,11 @@ class State:
             return None
         attempt = self.ledger.attempt(name, signature, unit)
         return attempt if attempt.failure == "failed" else None
+
+    def failed_units(self, name: str) -> dict[int, Attempt]:
+        """The units of a stage that ended in failure."""
+        every = ((unit, self.failed(name, unit)) for unit in range(self.plan.steps[name].units))
+        return {unit: attempt for unit, attempt in every if attempt}
 
     def in_the_way(self, name: str) -> list[str]:
         """Why a task of this stage cannot start: the stages and units that it waits for, in words."""

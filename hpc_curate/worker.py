@@ -139,7 +139,7 @@ class Element:
 
     def _begin(self, signature: str, unit: int) -> Attempt:
         attempt = self.ledger.begin(self.name, signature, unit, self.allocation.job, self.allocation.requeued)
-        limit = self.plan.settings["limits"]["attempts"]
+        limit = self.plan.limits.attempts
         if attempt.attempts >= limit:
             message = f"given up after {attempt.attempts} attempts; see its log, then hpc-curate retry"
             last = attempt.message or message
@@ -246,7 +246,7 @@ class _Task:
 
     def _process(self, stage: PerUnit, item: Item) -> Tables:
         strikes = self.attempt.strikes.get(item.key, 0)
-        if strikes >= self.element.plan.settings["limits"]["attempts"]:
+        if strikes >= self.element.plan.limits.attempts:
             return stage.failed(item, f"quarantined: its worker died {strikes} times while at it")
         try:
             return stage.process(self.element.model(), self.reader, item)
@@ -317,9 +317,9 @@ class _Task:
         return rows, len(errors) - errors.null_count if errors is not None else 0, kept
 
     def _refuse_too_many_errors(self, rows: int, errors: int) -> None:
-        limits = self.element.plan.settings["limits"]
-        scorer = isinstance(self.element.stage, PerUnit) and self.element.step.filter is not None
-        if scorer and errors >= limits["bad_rows"] and errors > limits["bad_share"] * rows:
+        limits, stage = self.element.plan.limits, self.element.stage
+        of_clips = isinstance(stage, PerUnit) and stage.incremental and not stage.pieces()
+        if of_clips and errors >= limits.bad_rows and errors > limits.bad_share * rows:
             raise UnitFailed(f"{errors} of {rows} clips have an error, more than limits.bad_share allows")
 
 

@@ -17,14 +17,16 @@ MISTAKES = {
     "select=stric": ("select=stric: there is no such choice", "'strict'"),
     "cutter=adaptve": ("cutter=adaptve: there is no such choice", "'adaptive'"),
     "stage.scan.pack_per=1": ("there is no setting 'stage.scan.pack_per'", "'stage.scan.pack_per_s'"),
-    "unit.gb=many": ("unit.gb=many", "many"),
+    "unit.gb=many": ("unit.gb must be float", "many"),
+    "unit.videos=0": ("unit.videos=0", "above 0"),
+    "limits.attempts=few": ("limits.attempts must be int", "few"),
     "stage.cut.crf=high": ("stage.cut.crf=high", "Integer"),
     "stage.cut.mode=magic": ("stage.cut.mode='magic'", "there is"),
     "stage.cut.threads=0": ("stage.cut", "threads"),
     "resources.scan.cpu=2": ("there is no setting 'resources.scan.cpu'", "'resources.scan.cpus'"),
     "stage=[scan,embed]": ("needs 'start_pts'", "no stage of the recipe writes it"),
     "stage=[scan,embed,shots]": ("needs 'start_pts'", "which stage shots writes after it"),
-    "a=[": ("'a=['", "cannot be read"),
+    "unit.gb=[": ("'unit.gb=['", "cannot be read"),
 }
 
 
@@ -62,7 +64,7 @@ def test_what_must_be_given_is_asked_for(capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [("nowhere", "no such file or folder"), ("empty", "no video"), ("list.txt", "names no video")],
+    [("nowhere", "no such file or folder"), ("empty", "no video"), ("list.txt", "is empty")],
 )
 def test_an_input_without_videos_queues_nothing(given: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
-SECONDS = ("launch.cpu_partition=cpu", "launch.gpu_partition=gpu", "launch.grace_s=5")
+CLUSTER = ("launch=slurm", "launch.cpu_partition=cpu", "launch.gpu_partition=gpu", "launch.grace_s=5")
 VIDEOS = 12
 
 
@@ -45,7 +45,7 @@ def settings(*more: str) -> list[str]:
     """Small pictures pass the rules, so that every container of the session reaches the tars; a GPU for `embed`."""
     rules = ["crop_short_side_px=null", "motion=null", "fps=null", "luma_mean=null"]
     lenient = [f"stage.{stage}.rules.{rule}" for stage in ("select", "gate") for rule in rules]
-    return [*lenient, "unit.videos=2", "stage.shard.max_samples=4", "resources.embed.gpus=1", *SECONDS, *more]
+    return [*lenient, "unit.videos=2", "stage.shard.max_samples=4", "resources.embed.gpus=1", *more]
 
 
 def curate(*arguments: str, code: int = 0) -> str:
@@ -101,7 +101,7 @@ def test_the_whole_line_queued_in_one_go_makes_the_same_tars(
     slurm: None, videos: Path, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    queue = [f"input={videos}", f"run_dir={run}", "launch=slurm", *settings()]
+    queue = [f"input={videos}", f"run_dir={run}", *CLUSTER, *settings()]
     curate("run", *queue)
     before = slurm_says("squeue", "-h", "-r", "-o", "%j")
     curate("run", *queue)  # on a running folder: nothing twice
@@ -121,7 +121,7 @@ def test_killed_requeued_and_a_node_down_cost_nothing(
     slurm: None, videos: Path, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    curate("run", f"input={videos}", f"run_dir={run}", "launch=slurm", *settings("launch.array_parallelism=2"))
+    curate("run", f"input={videos}", f"run_dir={run}", *CLUSTER, *settings("launch.array_parallelism=2"))
     until(run, lambda seen: len(running(run, "scan")) >= 2)
     killed, requeued = running(run, "scan")[:2]
     slurm_says("scancel", "--signal=KILL", killed)
@@ -151,7 +151,7 @@ def test_more_units_than_an_array_may_hold(slurm: None, ffmpeg: str, tmp_path: P
         (folder / f"{number}.mp4").hardlink_to(one)
     run = tmp_path / "run"
     small = ["stage=[scan,shots]", "unit.videos=1", "measure=[exposure]", "cutter=stride", "recipe=default"]
-    curate("run", f"input={folder}", f"run_dir={run}", "launch=slurm", "launch.max_submit_jobs=240", *small)
+    curate("run", f"input={folder}", f"run_dir={run}", *CLUSTER, "launch.max_submit_jobs=240", *small)
     arrays = {line for line in slurm_says("squeue", "-h", "-o", "%F %j").splitlines() if "hpc-scan" in line}
     assert len(arrays) == 2  # of 101 and 19 elements, two or three units each
     seen = until(run, ended)
@@ -163,7 +163,7 @@ def test_a_unit_that_fails_blocks_the_merges_until_it_is_retried(
     slurm: None, videos: Path, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    curate("run", f"input={videos}", f"run_dir={run}", "launch=slurm", *settings())
+    curate("run", f"input={videos}", f"run_dir={run}", *CLUSTER, *settings())
     until(run, lambda seen: stage(seen, "shots")["done"] >= 1)
     (folder,) = run.glob("gate/*")
     obstacle = folder / "00003.parquet"
