@@ -6,15 +6,16 @@ import itertools
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpc_curate import config, launch, sources, units
+from hpc_curate import accounting, books, config, launch, sources, units
 from hpc_curate import plan as plans
 from hpc_curate.errors import ConfigError, CurateError
 from hpc_curate.io.paths import RunPaths
 from hpc_curate.nearest import nearest
+from hpc_curate.report import text as report_text
 
 _HYDRA_ONLY = ("--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--shell-completion", "-sc", "--version")
 
@@ -28,22 +29,34 @@ def main(arguments: Sequence[str]) -> int:
         overrides = [argument for argument in arguments if not argument.startswith("-")]
         for settings in compose_all(overrides):
             check(settings)
+    made: dict[str, plans.Plan] = {}
+
+    def job(cfg: Any) -> None:
+        made[label()] = curate(cfg)
+
     sys.argv = ["hpc-curate run", *arguments]
-    app = hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="config")(job)
-    app()
+    hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="config")(job)()
+    summary(made)
     return 0
 
 
-def job(cfg: Any) -> None:
+def label() -> str:
+    """What tells this job of a sweep from the others."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return HydraConfig.get().job.override_dirname or "run"
+
+
+def curate(cfg: Any) -> plans.Plan:
     """One job of Hydra: freeze the units, save the plan, launch it."""
     try:
         plan = prepare(config.resolve(cfg))
         launch.run(plan)
-        summary(plan)
     except CurateError as error:
         # Hydra would print a traceback; SystemExit passes through it with our exit code.
         print(f"hpc-curate: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
+    return plan
 
 
 def prepare(settings: dict[str, Any]) -> plans.Plan:
@@ -85,12 +98,15 @@ def check(settings: dict[str, Any]) -> None:
         raise ConfigError(f"run_dir={settings['run_dir']}: {existing} is not a folder that can be written")
 
 
-def summary(plan: plans.Plan) -> None:
-    """Where to look next."""
-    if plan.settings["launch"]["kind"] == "slurm":
-        print(f"queued; hpc-curate status {plan.paths.root}")
-    else:
-        print(f"done; hpc-curate funnel {plan.paths.root}")
+def summary(made: Mapping[str, plans.Plan]) -> None:
+    """Where to look next; of a sweep that is done, its selections side by side."""
+    for plan in list(made.values())[-1:]:
+        queued = plan.settings["launch"]["kind"] == "slurm"
+        if len(made) > 1 and not queued:
+            print(report_text.compare({name: accounting.funnel(books.read(one)) for name, one in made.items()}))
+        print(
+            f"queued; hpc-curate status {plan.paths.root}" if queued else f"done; hpc-curate funnel {plan.paths.root}"
+        )
 
 
 # -- checking overrides --------------------------------------------------------------------------------------------
@@ -157,8 +173,8 @@ def _explain(override: str, error: BaseException, default: Any) -> str:
 
     key, _, value = override.partition("=")
     key = key.lstrip("+~")
-    text = " ".join(str(part) for part in (error, error.__cause__) if part)
-    if "Could not find" in text:
+    said = " ".join(str(part) for part in (error, error.__cause__) if part)
+    if "Could not find" in said:
         folder = config.conf_dir() / key
         choices = {path.stem for path in folder.glob("*.yaml")} if folder.is_dir() else set()
         if key in ("stage", "measure", "cutter"):
@@ -166,7 +182,7 @@ def _explain(override: str, error: BaseException, default: Any) -> str:
 
             choices |= set(registry.names(key))
         return f"{key}={value}: there is no such choice; {nearest(value, choices)}"
-    if "converted to" in text or "Unsupported" in text or "incompatible" in text:
+    if any(word in said for word in ("converted to", "Unsupported", "incompatible")):
         cause = str(error.__cause__ or error).splitlines()[0]
         return f"{override}: {cause}"
     known = _keys(OmegaConf.to_container(default, resolve=False))
