@@ -23,28 +23,22 @@ _HYDRA_ONLY = ("--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "-
 def main(arguments: Sequence[str]) -> int:
     """Check every job of the sweep, then let Hydra run them. Returns the exit code."""
     import hydra
+    from hydra.core.hydra_config import HydraConfig
 
     config.register()
     if not any(argument.split("=")[0] in _HYDRA_ONLY for argument in arguments):
         overrides = [argument for argument in arguments if not argument.startswith("-")]
         for settings in compose_all(overrides):
             check(settings)
-    made: dict[str, plans.Plan] = {}
+    made: dict[tuple[str, ...], plans.Plan] = {}
 
     def job(cfg: Any) -> None:
-        made[label()] = curate(cfg)
+        made[tuple(HydraConfig.get().overrides.task)] = curate(cfg)
 
     sys.argv = ["hpc-curate run", *arguments]
     hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="config")(job)()
     summary(made)
     return 0
-
-
-def label() -> str:
-    """What tells this job of a sweep from the others."""
-    from hydra.core.hydra_config import HydraConfig
-
-    return HydraConfig.get().job.override_dirname or "run"
 
 
 def curate(cfg: Any) -> plans.Plan:
@@ -98,15 +92,20 @@ def check(settings: dict[str, Any]) -> None:
         raise ConfigError(f"run_dir={settings['run_dir']}: {existing} is not a folder that can be written")
 
 
-def summary(made: Mapping[str, plans.Plan]) -> None:
-    """Where to look next; of a sweep that is done, its selections side by side."""
-    for plan in list(made.values())[-1:]:
-        queued = plan.settings["launch"]["kind"] == "slurm"
-        if len(made) > 1 and not queued:
-            print(report_text.compare({name: accounting.funnel(books.read(one)) for name, one in made.items()}))
-        print(
-            f"queued; hpc-curate status {plan.paths.root}" if queued else f"done; hpc-curate funnel {plan.paths.root}"
-        )
+def summary(made: Mapping[tuple[str, ...], plans.Plan]) -> None:
+    """Where to look next; of a sweep that is done, its jobs side by side."""
+    if not made:
+        return
+    plan = list(made.values())[-1]
+    if plan.settings["launch"]["kind"] == "slurm":
+        print(f"queued; hpc-curate status {plan.paths.root}")
+        return
+    if len(made) > 1:
+        shared = set.intersection(*(set(overrides) for overrides in made))
+        names = [" ".join(part for part in overrides if part not in shared) or plan.hash for overrides in made]
+        funnels = [accounting.funnel(books.read(one)) for one in made.values()]
+        print(report_text.compare(dict(zip(names, funnels, strict=True))))
+    print(f"done; hpc-curate funnel {plan.paths.root}")
 
 
 # -- checking overrides --------------------------------------------------------------------------------------------
