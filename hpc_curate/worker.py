@@ -30,7 +30,7 @@ from hpc_curate.errors import (
     Superseded,
     UnitFailed,
 )
-from hpc_curate.io import tables
+from hpc_curate.io import child, tables
 from hpc_curate.ledger import Attempt, Ledger, Output, Record
 from hpc_curate.reader import Reader
 from hpc_curate.records import digest
@@ -39,6 +39,7 @@ from hpc_curate.state import State, kept_hash
 
 log = logging.getLogger(__name__)
 
+_WORD_OF_A_SIGNAL_S = 3.0
 _MERGED_ROWS = 1 << 14  # rows per group in a merge's table, so that a unit's rows are read alone
 
 
@@ -248,10 +249,18 @@ class _Task:
         strikes = self.attempt.strikes.get(item.key, 0)
         if strikes >= self.element.plan.limits.attempts:
             return stage.failed(item, f"quarantined: its worker died {strikes} times while at it")
-        try:
-            return stage.process(self.element.model(), self.reader, item)
-        except BadInput as error:
-            return stage.failed(item, str(error))
+        for _ in range(2):
+            before = child.killed_by_others()
+            try:
+                made = stage.process(self.element.model(), self.reader, item)
+            except BadInput as error:
+                made = stage.failed(item, str(error))
+            if child.killed_by_others() == before:
+                break
+            # The signal that took the child is on its way to us too, or memory was short: not the data's fault yet.
+            time.sleep(_WORD_OF_A_SIGNAL_S)
+            self.element.check_time()
+        return made
 
     def _write_part(self, stage: PerUnit, part: Path, made: Tables) -> None:
         temporary = part.with_name(f".{part.name}.{self.attempt.token}.tmp")
@@ -282,7 +291,7 @@ class _Task:
             size, checksum = tables.size_and_sha256(path)
             outputs.append(Output(name, number, size, checksum, rows))
         every = (*(last.outputs if last else ()), *outputs)
-        files = tuple((str(path.relative_to(paths.root)), path.stat().st_size) for path in stage.publishes(self.reader))
+        files = tuple((paths.named(path), path.stat().st_size) for path in stage.publishes(self.reader))
         before = self.state.record(stage.name, self.unit)
         record = Record(
             stage.name,

@@ -42,7 +42,7 @@ _PRCTL = getattr(ctypes.CDLL(None), "prctl", None)  # Linux only; elsewhere the 
 _AFTERMATH = re.compile(
     r"Terminating thread with return code|Task finished with error code|Error (submitting|processing) .*packet"
     r"|Error while decoding stream|Error opening input files|Error sending frames|Conversion failed"
-    r"|Nothing was written|Last message repeated"
+    r"|Nothing was written|Could not open encoder before EOF|Last message repeated"
 )
 _OUT_OF_MEMORY = re.compile(
     r"cannot allocate memory|memoryerror|bad_alloc|failed to map segment|pthread_create.* failed", re.IGNORECASE
@@ -161,6 +161,20 @@ def _feed(pipe: IO[bytes], data: bytes) -> None:
         pass  # the child did not want all of it; how it ended tells why
 
 
+def killed_by_others() -> int:
+    """How many children of this process so far were ended by a signal that it did not send.
+
+    A scheduler signals every process of a task, and the child may die before the parent has heard of it: what such a
+    child leaves says nothing about its input.
+    """
+    return len(_strangers)
+
+
+_strangers: list[int] = []
+# ffmpeg ends with 255 when it is told to stop.
+_ENDED_BY_OTHERS = {255, *(-number for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP))}
+
+
 class Child:
     """A running limited child; leaving the context kills its whole process group.
 
@@ -182,6 +196,7 @@ class Child:
     ) -> None:
         self.timed_out = False
         self._killed_at = math.inf
+        self._counted = False
         self._tail = b""
         self._process = subprocess.Popen(
             list(argv),
@@ -222,6 +237,7 @@ class Child:
             except subprocess.TimeoutExpired as error:
                 if time.monotonic() > self._killed_at + _UNKILLABLE_S:
                     raise EnvironmentFault(f"process {self.pid} survives SIGKILL: a file system hangs") from error
+        self._look_for_a_stranger()
         self._clock.cancel()
         self._stderr.join(_GRACE_S)
         tail = self._tail.decode(errors="replace")
@@ -229,6 +245,7 @@ class Child:
 
     def kill(self) -> None:
         """SIGKILL to the whole group."""
+        self._look_for_a_stranger()
         self._killed_at = min(self._killed_at, time.monotonic())
         self._signal(signal.SIGKILL)
 
@@ -242,6 +259,13 @@ class Child:
             if pipe is not None:
                 with contextlib.suppress(OSError):  # what `stdin` still holds has no reader
                     pipe.close()
+
+    def _look_for_a_stranger(self) -> None:
+        """Count the child if it is dead by a signal that was not ours."""
+        ours = self.timed_out or self._killed_at < math.inf or self._counted
+        if not ours and self._process.poll() in _ENDED_BY_OTHERS:
+            self._counted = True
+            _strangers.append(self.pid)
 
     def _time_is_up(self) -> None:
         self.timed_out = True
