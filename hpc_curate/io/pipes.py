@@ -24,6 +24,7 @@ from hpc_curate.measures import Frames
 
 _TIME = re.compile(rb"frame:\s*\d+ +pts:\s*(NOPTS|-?\d+)[^\n]*\ngrid=(\w+)\n")
 _JPEG_HEAD = re.compile(rb"\A(?:\r\n)?--ffmpeg\r\nContent-type: image/jpeg\r\nContent-length: (\d{1,9})\r\n\r\n")
+_MOST_TICKS = 1 << 53  # beyond, differences are not exact any more: no time that a real file has
 _HEAD_BYTES = 128
 _LINE_BYTES = 512
 _READ_BYTES = 1 << 20
@@ -87,7 +88,7 @@ class _Grid:
             raise BadInput(f"the decoder gave {count - len(self.times)} pictures without a time ({self.grid.name})")
         keep, pts = np.zeros(count, bool), []
         for index, value in enumerate(self.times[:count]):
-            if value is not None and (self.last_pts is None or value > self.last_pts):
+            if value is not None and abs(value) < _MOST_TICKS and (self.last_pts is None or value > self.last_pts):
                 keep[index], self.last_pts = True, value
                 pts.append(value)
         del self.times[:count]

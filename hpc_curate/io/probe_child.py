@@ -85,7 +85,10 @@ def packets(path: str, formats: str, max_pixels: int) -> dict[str, int]:
 def _opened(path: str, formats: str) -> Any:
     import av
 
-    return av.open("file:" + path, options={"format_whitelist": formats, "protocol_whitelist": "file,pipe"})
+    try:
+        return av.open("file:" + path, options={"format_whitelist": formats, "protocol_whitelist": "file,pipe"})
+    except av.ArgumentError as error:  # the word for a format outside the list
+        raise Unusable(f"not one of the containers that are opened: {formats}") from error
 
 
 def _video_stream(container: Any) -> Any:

@@ -23,6 +23,7 @@ _IRREGULAR_SHARE = 0.01  # frames out of time that are left out; with more of th
 _BASE_GB = {"ffmpeg": 2.0, "decord": 8.0}  # decord reserves far more than it uses
 _MIN_SIDE = 8  # of a small frame, whatever the aspect
 _HD_LINES = 720  # untagged pictures from here on are BT.709, as players take them to be
+_CUT_SHORT = "File ended prematurely"  # ffmpeg says so of a Matroska file, and ends with status 0
 # ffmpeg's words for what is no fault of the file: an option, a filter or a codec that this build lacks.
 _BUILD_FAULT = re.compile(r"Unrecognized option|No such filter|Unknown encoder|Option not found|Error parsing options")
 
@@ -194,7 +195,8 @@ class Decoding:
             mismatch = error
             self._child.kill()
         finished = self._child.wait()
-        if not finished.ok and (mismatch is None or child.limit_reached(finished)):
+        broken = not finished.ok or _CUT_SHORT in finished.stderr_tail
+        if broken and (mismatch is None or child.limit_reached(finished)):
             self._accept(finished)
         if mismatch is not None:
             raise mismatch

@@ -36,6 +36,8 @@ _SLOW_BYTES_PER_S = 250_000  # a video that declares no length, or lies, is take
 _LIMITS = ("wall_s_per_video_s", "min_wall_s", "max_wall_s")
 _FPS_TOLERANCE = 0.01  # beyond it the declared rate is not believed
 _FPS_DENOMINATOR = 1001
+# Outside of these the time line lies, and clips cut from it would be without number.
+_SLOWEST_FPS, _FASTEST_FPS = Fraction(1, 60), 10_000
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,9 @@ class Scan(PerUnit):
         threads = 1 if self.on_damage == "keep_prefix" else max(1, cpus - 1)
         video_s = max(facts.declared_s or 0.0, size / _SLOW_BYTES_PER_S)
         wall_s = min(max(self.min_wall_s, self.wall_s_per_video_s * video_s), self.max_wall_s)
-        limits = Limits(memory_gb(facts, threads, self.decoder), cpu_s=wall_s * (threads + 1), wall_s=wall_s, file_gb=0.01)
+        limits = Limits(
+            memory_gb(facts, threads, self.decoder), cpu_s=wall_s * (threads + 1), wall_s=wall_s, file_gb=0.01
+        )
         return Policy(limits, self.on_damage, self.decoder, threads, self.max_pixels, self.formats, self.jpeg_qscale)
 
 
@@ -219,7 +223,10 @@ class _Scanned:
         # Containers seldom say how long the last frame is shown: as long as frames mostly are.
         usual = int(np.median(np.diff(pts))) if len(pts) > 1 else round(1 / (self.facts.fps * self.facts.time_base))
         start, end = int(pts[0]), int(pts[-1]) + max(usual, 1)
-        fps = self._fps(len(pts), (end - start) * self.facts.time_base)
+        duration = (end - start) * self.facts.time_base
+        if not _SLOWEST_FPS <= len(pts) / duration <= _FASTEST_FPS:
+            raise BadInput(f"its times say {len(pts)} frames in {float(duration):g} s")
+        fps = self._fps(len(pts) / duration)
         return {
             "start_pts": start,
             "end_pts": end,
@@ -230,9 +237,8 @@ class _Scanned:
             "fps_den": fps.denominator,
         }
 
-    def _fps(self, frames: int, duration: Fraction) -> Fraction:
+    def _fps(self, counted: Fraction) -> Fraction:
         """The declared mean rate where the frames bear it out, else the counted one."""
-        counted = frames / duration
         if abs(counted - self.facts.fps) <= _FPS_TOLERANCE * self.facts.fps:
             return self.facts.fps
         return counted.limit_denominator(_FPS_DENOMINATOR)
