@@ -1,0 +1,175 @@
+"""What is queued, behind what, and what happens when Slurm refuses, does not answer, or answers too late."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpc_curate import config, launch, plan, run, submissions
+from hpc_curate.errors import SchedulerError
+
+FAKE = Path(__file__).parent / "fake_slurm" / "fake.py"
+
+
+@pytest.fixture
+def scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the fake scheduler's state; its commands are on the PATH."""
+    state, programs = tmp_path / "slurm", tmp_path / "bin"
+    state.mkdir()
+    programs.mkdir()
+    for name in ("sbatch", "squeue", "scancel", "scontrol", "sacctmgr", "srun"):
+        program = programs / name
+        program.write_text(f"#!{sys.executable}\n" + FAKE.read_text())
+        program.chmod(0o755)
+    monkeypatch.setenv("FAKE_SLURM", str(state))
+    monkeypatch.setenv("PATH", str(programs), prepend=":")
+    return state
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for number in range(25):
+        (folder / f"{number}.mp4").write_bytes(b"x" * (number + 1))
+    return folder
+
+
+@pytest.fixture
+def prepared(videos: Path, tmp_path: Path) -> Any:
+    """Makes a saved plan over 25 units, from overrides."""
+
+    def prepare(*overrides: str) -> plan.Plan:
+        config.register()
+        common = [f"input={videos}", f"run_dir={tmp_path / 'run'}", "launch=slurm", "unit.videos=1"]
+        return run.prepare(config.resolve(run.compose([*common, *overrides])))
+
+    return prepare
+
+
+def scripts(state: Path) -> dict[str, dict[str, str]]:
+    """The options of every job, by job id."""
+    found = {}
+    for path in sorted(state.glob("*.sh")):
+        found[path.stem] = dict(re.findall(r"^#SBATCH --([\w-]+)=?(.*)$", path.read_text(), re.MULTILINE))
+    return found
+
+
+def stage_of(options: dict[str, str]) -> str:
+    return options["job-name"].split("-")[1]
+
+
+def test_the_line_is_queued_in_one_go_each_stage_behind_those_it_reads(scheduler: Path, prepared: Any) -> None:
+    line = prepared()
+    launch.run(line)
+    jobs = scripts(scheduler)
+    ids = {stage_of(options): job for job, options in jobs.items()}
+    assert list(ids) == list(line.steps)
+    for job, options in jobs.items():
+        behind = {ids[name] for name in line.steps[stage_of(options)].waits_for}
+        kind, _, after = options.get("dependency", "afterany:").partition(":")
+        assert (kind, set(filter(None, after.split(":")))) == ("afterany", behind), job
+        assert options["kill-on-invalid-dep"] == "yes"
+        assert options["open-mode"] == "append"
+    calls = (scheduler / "calls").read_text().split()
+    assert calls.count("squeue") <= 1
+    assert calls.count("sbatch") == len(line.steps)
+
+
+def test_cpu_and_gpu_stages_go_to_their_partitions_with_their_resources(scheduler: Path, prepared: Any) -> None:
+    launch.run(prepared("launch.cpu_partition=short", "launch.gpu_partition=a100", "resources.embed.gpus=1"))
+    options = {stage_of(found): found for found in scripts(scheduler).values()}
+    assert {name: found["partition"] for name, found in options.items() if name != "embed"}.keys() >= {"scan", "cut"}
+    assert {found["partition"] for name, found in options.items() if name != "embed"} == {"short"}
+    assert (options["embed"]["partition"], options["embed"]["gres"]) == ("a100", "gpu:1")
+    assert "gres" not in options["scan"]
+    assert options["scan"]["signal"] == "USR2@60"
+
+
+def test_arrays_stay_below_the_clusters_limits_and_hold_every_unit_once(scheduler: Path, prepared: Any) -> None:
+    (scheduler / "config").write_text("MaxArraySize = 4\n")
+    line = prepared("stage=[scan,shots]", "launch.max_submit_jobs=20")
+    launch.run(line)
+    found = submissions.every(line.paths)
+    for name in ("scan", "shots"):
+        mine = [one for one in found if one.stage == name]
+        assert all(len(one.elements) <= 4 for one in mine)
+        assert sum(len(one.elements) for one in mine) <= 10
+        assert sorted(unit for one in mine for units in one.elements for unit in units) == list(range(25))
+
+
+def test_a_second_run_queues_nothing_that_is_queued(scheduler: Path, prepared: Any) -> None:
+    launch.run(prepared())
+    before = scripts(scheduler)
+    launch.run(prepared())
+    assert scripts(scheduler) == before
+
+
+def test_a_sweep_shares_the_arrays_upstream(scheduler: Path, prepared: Any) -> None:
+    launch.run(prepared("select=lenient"))
+    launch.run(prepared("select=strict"))
+    stages = [stage_of(options) for options in scripts(scheduler).values()]
+    shared = ("scan", "shots", "gate", "embed", "dedup")
+    assert [stages.count(name) for name in shared] == [1] * len(shared)
+    assert stages.count("select") == 2
+    second = [options for options in scripts(scheduler).values() if stage_of(options) == "select"][1]
+    dedup = next(job for job, options in scripts(scheduler).items() if stage_of(options) == "dedup")
+    assert dedup in second["dependency"]
+
+
+def test_only_units_whose_elements_have_left_the_queue_are_queued_again(scheduler: Path, prepared: Any) -> None:
+    line = prepared("stage=[scan]")
+    launch.run(line)
+    queue = (scheduler / "queue").read_text().splitlines()
+    (scheduler / "queue").write_text("\n".join(queue[:20]) + "\n")
+    launch.run(line)
+    first, second = submissions.every(line.paths)
+    gone = {unit for units in first.elements[20:] for unit in units}
+    assert {unit for units in second.elements for unit in units} == gone
+
+
+def test_no_answer_of_squeue_queues_nothing(scheduler: Path, prepared: Any) -> None:
+    line = prepared()
+    launch.run(line)
+    before = scripts(scheduler)
+    (scheduler / "silent").touch()
+    with pytest.raises(SchedulerError, match="Unable to contact"):
+        launch.run(line)
+    assert scripts(scheduler) == before
+
+
+def test_a_refusal_names_the_reason_and_leaves_no_submission(scheduler: Path, prepared: Any) -> None:
+    (scheduler / "refuse").write_text("sbatch: error: Batch job submission failed: Invalid account")
+    line = prepared()
+    with pytest.raises(SchedulerError, match="stage scan: .*Invalid account"):
+        launch.run(line)
+    assert submissions.every(line.paths) == []
+
+
+def test_a_job_that_was_accepted_without_an_answer_is_taken_back(scheduler: Path, prepared: Any) -> None:
+    (scheduler / "lost").write_text("sbatch: error: Socket timed out on send/recv operation")
+    line = prepared()
+    with pytest.raises(SchedulerError, match="timed out"):
+        launch.run(line)
+    (name,) = {line.split("|")[3] for line in (scheduler / "queue").read_text().splitlines()}
+    assert f"--name={name}" in (scheduler / "cancelled").read_text()
+
+
+def test_what_submitit_pickles_is_one_function_and_strings(scheduler: Path, prepared: Any) -> None:
+    import pickle
+
+    line = prepared("stage=[scan]")
+    launch.run(line)
+    folder = line.paths.logs("scan")
+    assert folder.stat().st_mode & 0o077 == 0
+    pickled = next(folder.rglob("*_submitted.pkl"))
+    with pickled.open("rb") as file:
+        delayed = pickle.load(file)
+    assert delayed.function is launch.element
+    assert all(isinstance(argument, str) for argument in delayed.args)
+    assert json.loads(line.paths.submission(delayed.args[2]).read_text())["stage"] == "scan"
