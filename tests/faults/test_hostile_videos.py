@@ -19,8 +19,10 @@ import pyarrow as pa
 import pytest
 
 from hpc_curate.cutters.adaptive import Adaptive
+from hpc_curate.errors import BadInput
 from hpc_curate.io.s5cmd import SourceSettings
 from hpc_curate.io.transfer import Fetcher
+from hpc_curate.io.video import probe
 from hpc_curate.measures.exposure import Exposure
 from hpc_curate.measures.sharpness import Sharpness
 from hpc_curate.records import Video, local_uri, video_id
@@ -312,6 +314,14 @@ PLAYLISTS = {
 def test_a_playlist_opens_no_other_file(what: str, secret: Path, check: Check) -> None:
     name, text = PLAYLISTS[what]
     check(name, text.replace("{secret}", str(secret)).encode(), f"{REFUSED}|{UNREADABLE}")
+
+
+def test_it_is_the_list_of_formats_that_refuses(secret: Path) -> None:
+    path = secret / "film.mp4"
+    path.write_text("ffconcat version 1.0\nfile secret.mp4\n")
+    assert probe(path, formats="mov,concat").container == "concat"
+    with pytest.raises(BadInput, match=REFUSED):
+        probe(path)
 
 
 def test_a_fifo_is_not_waited_for(check: Check) -> None:

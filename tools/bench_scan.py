@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+"""What scan costs over a bare decode of the same file, in CPU seconds and wall, measured in the same run.
+
+    tools/bench_scan.py VIDEO [--rounds 3] [--decoder ffmpeg|decord] [--pack-long-side-px 640]
+
+Rounds are interleaved: the bare decode (`ffmpeg -f null`, as many threads), scan with all measures, the adaptive cutter
+and the frame pack, and, where it is installed, PySceneDetect's command line making its cut list alone. Medians; the
+last line is the ratio of CPU seconds. Scan is measured in a warm process, as a worker is from its second video on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hpc_curate import registry
+from hpc_curate.io import child
+from hpc_curate.measures import Measure
+from hpc_curate.records import Video, video_id
+from hpc_curate.stage import Resources, Tables
+from hpc_curate.stages.scan import Scan
+
+
+@dataclass
+class OneVideo:
+    """The inputs of a unit that holds one local video."""
+
+    path: Path
+    resources: Resources = field(default_factory=lambda: Resources(cpus=2))
+
+    def videos(self) -> list[Video]:
+        return [Video(video_id(str(self.path)), str(self.path), self.path.name, self.path.stat().st_size, "")]
+
+    def source(self, video: Video) -> Path:
+        return self.path
+
+
+def measured(work: Callable[[], object]) -> tuple[float, float]:
+    """CPU seconds of this process and its children, and wall seconds."""
+
+    def used() -> float:
+        parts = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return sum(part.ru_utime + part.ru_stime for part in parts)
+
+    cpu, wall = used(), time.monotonic()
+    work()
+    return used() - cpu, time.monotonic() - wall
+
+
+def scan(path: Path, stage: Scan) -> Tables:
+    inputs: Any = OneVideo(path)
+    (item,) = stage.items(inputs, [f"{name}:{sign}" for name, sign in stage.pieces().items()])
+    return stage.process(None, inputs, item)
+
+
+def bare(path: Path) -> None:
+    command = [child.ffmpeg(), *child.DEMUX, "-threads", "1", "-i", child.source(path), "-map", "0:V:0"]
+    subprocess.run([*command, "-f", "null", "-"], check=True)
+
+
+def scenedetect(program: str, path: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [program, "-q", "-i", str(path.absolute()), "-o", folder, "detect-adaptive", "list-scenes"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def warm_up(path: Path, stage: Scan) -> None:
+    """Import what measures import, on the first second of the file."""
+    with tempfile.TemporaryDirectory() as folder:
+        short = Path(folder) / f"short{path.suffix}"
+        command = [child.ffmpeg(), *child.DEMUX, "-i", child.source(path), "-t", "1", "-map", "0:V:0", "-c", "copy"]
+        subprocess.run([*command, str(short)], check=True)
+        scan(short, stage)
+
+
+def describe(tables: Tables) -> str:
+    (video,) = tables["videos"].to_pylist()
+    if video["error"]:
+        raise SystemExit(video["error"])
+    jpegs = [len(jpeg) for jpeg in tables["frames"]["jpeg"].to_pylist()]
+    return (
+        f"{video['frames']} frames {video['width']}x{video['height']} {video['codec']}, {video['duration_s']:.1f} s; "
+        f"pack: {len(jpegs)} JPEGs, {statistics.mean(jpegs) / 1e3:.1f} kB each, "
+        f"{sum(jpegs) / 1e6:.1f} MB = {sum(jpegs) / video['bytes']:.3f} of the source"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("video", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--decoder", choices=["ffmpeg", "decord"], default="ffmpeg")
+    parser.add_argument("--pack-long-side-px", type=int, default=Scan.pack_long_side_px)
+    args = parser.parse_args()
+    measures: dict[str, Measure] = {name: registry.load("measure", name)() for name in registry.names("measure")}
+    cutters = {"adaptive": registry.load("cutter", "adaptive")()}
+    stage = Scan(measures, cutters, decoder=args.decoder, pack_long_side_px=args.pack_long_side_px)
+
+    made: list[Tables] = []
+    jobs: dict[str, Callable[[], object]] = {
+        "bare decode": lambda: bare(args.video),
+        f"scan ({args.decoder})": lambda: made.append(scan(args.video, stage)),
+    }
+    if program := shutil.which("scenedetect"):
+        jobs["PySceneDetect"] = lambda: scenedetect(program, args.video)
+    warm_up(args.video, stage)
+    seen: dict[str, list[tuple[float, float]]] = {name: [] for name in jobs}
+    for _ in range(args.rounds):
+        for name, job in jobs.items():
+            seen[name].append(measured(job))
+        made = made[-1:]
+    print(f"ffmpeg {child.ffmpeg_version()}; measures {', '.join(measures)}; cutter adaptive; {args.rounds} rounds")
+    print(describe(made[-1]))
+    middle = {name: [statistics.median(column) for column in zip(*runs, strict=True)] for name, runs in seen.items()}
+    base = middle["bare decode"]
+    for name, (cpu, wall) in middle.items():
+        print(f"{name:16} {cpu:7.2f} CPU s {wall:7.2f} s wall   {cpu / base[0]:.2f} x CPU, {wall / base[1]:.2f} x wall")
+    print(f"ratio {middle[f'scan ({args.decoder})'][0] / base[0]:.2f}")
+
+
+if __name__ == "__main__":
+    main()
