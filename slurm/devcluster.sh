@@ -203,6 +203,7 @@ up() {
   $accounting && need mariadb-server:mariadbd slurmdbd:slurmdbd
   if ! is_up; then
     down
+    trap down EXIT # what does not come up whole goes down whole
     mkdir -p "$folder"/{etc,run,log,state,spool}
     chmod 755 "$folder" "$folder"/{etc,run}
     touch "$folder/devcluster"
@@ -212,6 +213,7 @@ up() {
     start slurmctld slurmctld -D -f "$conf"
     for node in n1 n2 n3 n4; do start "slurmd.$node" slurmd -D -f "$conf" -N "$node"; done
     wait_for 60 "the cluster" all_idle
+    trap - EXIT
   elif $accounting && ! pid_of slurmdbd >/dev/null; then
     die "it runs without accounting; take it down first"
   fi

@@ -1,4 +1,5 @@
 import os
+import socket
 import subprocess
 import tempfile
 import time
@@ -113,3 +114,16 @@ def test_down_stops_all_it_started(cluster):
         assert started(conf) == []
         assert [path.name for path in Path(place).iterdir()] == ["c.lock"]
     assert "slurmctld" in started(cluster["SLURM_CONF"])
+
+
+def test_what_cannot_come_up_whole_leaves_nothing_running(cluster):
+    with (
+        tempfile.TemporaryDirectory(prefix="hpc_curate-slurm-") as place,
+        socket.create_server(("127.0.0.1", 0)) as taken,
+    ):
+        port = taken.getsockname()[1] - 104  # where the fourth node would listen
+        environment = {**os.environ, "HPC_CURATE_DEVCLUSTER": f"{place}/c", "HPC_CURATE_DEVCLUSTER_PORT": str(port)}
+        up = subprocess.run(["bash", SCRIPT, "up"], env=environment, capture_output=True, text=True)
+        assert up.returncode == 1 and "Address already in use" in up.stderr
+        assert started(f"{place}/c/etc/slurm.conf") == []
+        assert [path.name for path in Path(place).iterdir()] == ["c.lock"]
