@@ -45,7 +45,7 @@ def publish(path: Path, write: Callable[[Path], None], token: str = "") -> None:
         try:
             write(temporary)
             flush(temporary)
-            os.replace(temporary, path)
+            temporary.replace(path)
             flush(path.parent)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -120,7 +120,7 @@ def read_table(
 def size_and_sha256(path: Path) -> tuple[int, str]:
     """Bytes and checksum of a file as it is on disk now."""
     total, size = hashlib.sha256(), 0
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         while block := file.read(1 << 20):
             total.update(block)
             size += len(block)
