@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import time
@@ -27,6 +28,8 @@ from hpc_curate.io import tables
 from hpc_curate.io.paths import RunPaths
 
 _FOLD_FROM = 64  # loose records that are worth a fold
+_LEFT_BEHIND = (".*.tmp", "done/.*.tmp", "attempts/.*.tmp", "attempts/*.json", "parts/*")
+_UNIT = re.compile(r"\.?(\d{5,})")
 _FOLD = pa.schema([("unit", pa.int32()), ("revision", pa.int32()), ("record", pa.string())])
 
 
@@ -231,6 +234,28 @@ class Ledger:
         for empty in folder.glob(".folding-*"):
             _remove_if_empty(empty)
 
+    def sweep(self, stage: str, signature: str) -> None:
+        """Remove what workers that were killed have left of units that are done; what may be of a living one stays."""
+        folder = self.paths.stage(stage, signature)
+        found = [path for pattern in _LEFT_BEHIND for path in folder.glob(pattern)]
+        records = self.records(stage, signature) if found else {}
+        for path in found:
+            number = _UNIT.match(path.name)
+            record = records.get(int(number[1])) if number else None
+            if record is None or self._is_younger(path, record):
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+    def _is_younger(self, path: Path, record: Record) -> bool:
+        """Whether it belongs to an attempt that was begun after the record was written."""
+        if path.name.endswith(".tmp"):
+            return _modified(path) > record.finished
+        attempt = self.attempt(record.stage, record.signature, record.unit)
+        return attempt.failure is not None or attempt.began > record.finished
+
     def _write(self, stage: str, signature: str, unit: int, attempt: Attempt) -> None:
         tables.write_json(self.paths.attempts(stage, signature, unit), asdict(attempt), attempt.token)
 
@@ -264,6 +289,13 @@ def _size(path: Path) -> int | None:
         return path.stat().st_size
     except OSError:
         return None
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _remove_if_empty(folder: Path) -> None:

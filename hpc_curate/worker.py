@@ -202,6 +202,7 @@ class _Task:
             signature = self.state.signature(before)
             if signature:
                 self.element.ledger.fold(before, signature)
+                self.element.ledger.sweep(before, signature)
         made = stage.run(self.element.model(), self.reader)
         if isinstance(stage, Filter):
             made["rows"] = made["rows"].sort_by("unit")
