@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from hpc_curate import registry
 from hpc_curate.errors import ConfigError
+from hpc_curate.io import delivery
 from hpc_curate.io.s5cmd import SourceSettings
 from hpc_curate.nearest import nearest
 from hpc_curate.stage import Resources, Stage
@@ -38,8 +39,8 @@ class Limits:
     allow_failed_units: bool = False  # merges go on without them
 
 
-# Given to stages by `build`, from the `measure` and `cutter` groups.
-_PLUGGED = ("measures", "cutters", "cutter")
+# Given to stages by `stages`, from the `measure` and `cutter` groups and from `output`.
+_PLUGGED = ("measures", "cutters", "cutter", "output")
 
 
 def conf_dir() -> Path:
@@ -131,7 +132,7 @@ def _checked(value: Any, kind: Any, where: str) -> Any:
 def stages(config: Mapping[str, Any]) -> dict[str, Stage]:
     """The stage instances of a resolved configuration, in the order of its recipe."""
     measures, cutters = _made("measure", config), _made("cutter", config)
-    plugged: dict[str, Any] = {"measures": measures, "cutters": cutters}
+    plugged: dict[str, Any] = {"measures": measures, "cutters": cutters, "output": output(config)}
     if cutters:
         plugged["cutter"] = next(iter(cutters.values()))
     return _made("stage", config, **plugged)
@@ -158,6 +159,15 @@ def source(config: Mapping[str, Any]) -> SourceSettings:
     """How videos are found and fetched."""
     settings: SourceSettings = make(SourceSettings, config.get("source") or {}, "source")
     return settings
+
+
+def output(config: Mapping[str, Any]) -> str | None:
+    """Where the data set goes: an absolute folder or s3://bucket/prefix; None: into the run folder.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    return delivery.resolve(config.get("output"))
 
 
 def unit(config: Mapping[str, Any]) -> Unit:

@@ -14,6 +14,7 @@ from hpc_curate.stage import Clip, Resources
 
 if TYPE_CHECKING:
     from hpc_curate.accounting import Books
+    from hpc_curate.io.delivery import Delivery
 
 
 class Inputs(Protocol):
@@ -72,8 +73,8 @@ class Inputs(Protocol):
         """A private folder for temporary files, on the node; removed afterwards."""
         ...
 
-    def tar_folder(self) -> Path:
-        """Where pack publishes its tars."""
+    def delivery(self) -> Delivery:
+        """Where pack and index publish the data set."""
         ...
 
     def question(self) -> dict[str, Any]:

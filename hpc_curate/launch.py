@@ -14,9 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hpc_curate import config, slurm, submissions
 from hpc_curate import plan as plans
-from hpc_curate import slurm, submissions
 from hpc_curate.errors import ConfigError, Preempted, SchedulerError, UnitFailed
+from hpc_curate.io import delivery
 from hpc_curate.ledger import Ledger
 from hpc_curate.nearest import nearest
 from hpc_curate.plan import Plan
@@ -36,11 +37,23 @@ def run(plan: Plan) -> None:
     Raises:
         CurateError: a stage did not finish (inline, local), or Slurm refused.
     """
+    _recheck_delivery(plan)
     kinds = {"inline": _run_here, "local": _run_here, "slurm": _queue}
     kind = plan.settings["launch"]["kind"]
     if kind not in kinds:
         raise ConfigError(f"launch.kind='{kind}' is no launcher; {nearest(kind, kinds)}")
     kinds[kind](plan)
+
+
+def _recheck_delivery(plan: Plan) -> None:
+    """Before anything is queued: can the place of the data set be reached, and does it hold what the ledger says?"""
+    output = config.output(plan.settings)
+    if "pack" not in plan.steps or not delivery.is_store(output):
+        return
+    # Before selection nobody knows the signature; any name will do to knock.
+    signature = State(plan, Ledger(plan.paths)).signature("pack") or plan.hash
+    at = delivery.place(output, plan.paths, signature)
+    delivery.recheck(at, plan.paths.receipts(signature), config.source(plan.settings))
 
 
 def element(plan_file: str, stage: str, submission: str, index: str) -> None:
@@ -53,8 +66,9 @@ def element(plan_file: str, stage: str, submission: str, index: str) -> None:
     slurm.clear_stale_result()
     plan = plans.load(Path(plan_file))
     units = submissions.read(plan.paths.submission(submission)).elements[int(index)]
-    work = Element(plan, stage, _allocation())
-    catch_signals(work, plan.settings["launch"].get("grace_s", 60) / 2)
+    grace_s = plan.settings["launch"].get("grace_s", 60)
+    work = Element(plan, stage, _allocation(grace_s))
+    catch_signals(work, grace_s / 2)
     try:
         open_units = work.run(units)
     except Preempted as error:
@@ -65,11 +79,11 @@ def element(plan_file: str, stage: str, submission: str, index: str) -> None:
         raise UnitFailed(f"{stage}: {open_units} of {len(units)} units are not done; hpc-curate logs shows why")
 
 
-def _allocation() -> Allocation:
+def _allocation(grace_s: float) -> Allocation:
     job = slurm.my_job()
     if job is None:
         return Allocation(job=f"local-{os.getpid()}")
-    return Allocation(job=job, requeued=slurm.my_restarts() > 0)
+    return Allocation(job=job, requeued=slurm.my_restarts() > 0, deadline=slurm.my_deadline(grace_s))
 
 
 # -- on this machine -----------------------------------------------------------------------------------------------

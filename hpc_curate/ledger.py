@@ -53,7 +53,7 @@ class Record:
     unit: int
     asked: tuple[str, ...]  # hashes of the sets of rows that were asked for and are here
     outputs: tuple[Output, ...]
-    files: tuple[tuple[str, int], ...] = ()  # beside the tables: path below the run folder, bytes
+    files: tuple[tuple[str, int], ...] = ()  # beside the tables: path (`RunPaths.named`), bytes
     have: tuple[str, ...] = ()  # the pieces of scan that are here
     rows: int = 0
     errors: int = 0
@@ -103,10 +103,16 @@ class Ledger:
 
     def record(self, stage: str, signature: str, unit: int) -> Record | None:
         """The record of one unit, wherever it lies; None if there is none or it does not parse."""
-        loose = _parse(self.paths.done(stage, signature, unit))
-        if loose is not None:
-            return loose
-        return self.records(stage, signature).get(unit)
+        found: dict[int, Record] = {}
+        path = self.paths.done(stage, signature, unit)
+        _keep_latest(found, _parse(path))
+        for moved in path.parent.glob(".folding-*"):
+            _keep_latest(found, _parse(moved / path.name))
+        for fold in path.parent.glob("fold-*.parquet"):
+            rows = pq.read_table(fold, columns=["record"], filters=[("unit", "=", unit)])
+            for text in rows["record"].to_pylist():
+                _keep_latest(found, Record.parse(json.loads(text)))
+        return found.get(unit)
 
     def records(self, stage: str, signature: str) -> dict[int, Record]:
         """All records of a stage, by unit; the last revision wins.

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hpc_curate import align, books, units
+from hpc_curate import align, books, config, units
 from hpc_curate.accounting import Books
 from hpc_curate.errors import BadInput, Blocked
-from hpc_curate.io import tables
+from hpc_curate.io import delivery, tables
 from hpc_curate.ledger import Record
 from hpc_curate.plan import EVERY_COLUMN
 from hpc_curate.records import Video, video_of
@@ -72,7 +72,7 @@ class Reader:
         records = []
         for unit in wanted:
             record = self._state.done(writer, unit)
-            if record is not None:
+            if record is not None and self._state.ledger.valid(record):
                 records.append(record)
             elif not (self._state.allow_failed and self._state.failed(writer, unit)):
                 raise Blocked(f"{self._stage} reads {writer}, whose unit {unit} is not done")
@@ -213,10 +213,10 @@ class Reader:
     def scratch(self) -> Path:
         return self._scratch
 
-    def tar_folder(self) -> Path:
-        signature = self._state.signature("pack")
-        assert signature is not None
-        return self._state.plan.paths.tars(signature)
+    def delivery(self) -> delivery.Delivery:
+        plan, at, signature = self._state.plan, self._state.data_set(), self._state.signature("pack")
+        assert at is not None and signature is not None
+        return delivery.deliver_to(at, plan.paths.receipts(signature), self._scratch, config.source(plan.settings))
 
     def question(self) -> dict[str, Any]:
         return {key: self._state.plan.settings[key] for key in ("stage", "measure", "cutter")}

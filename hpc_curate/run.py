@@ -13,9 +13,12 @@ from typing import Any
 from hpc_curate import accounting, books, config, launch, sources, units
 from hpc_curate import plan as plans
 from hpc_curate.errors import ConfigError, CurateError
+from hpc_curate.io import delivery
 from hpc_curate.io.paths import RunPaths
+from hpc_curate.ledger import Ledger
 from hpc_curate.nearest import nearest
 from hpc_curate.report import text as report_text
+from hpc_curate.state import State
 
 _HYDRA_ONLY = ("--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--shell-completion", "-sc", "--version")
 
@@ -61,6 +64,7 @@ def prepare(settings: dict[str, Any]) -> plans.Plan:
     """
     log = logging.getLogger(__name__)
     check(settings)
+    settings = {**settings, "output": config.output(settings)}  # tasks may run in another folder
     paths = RunPaths(Path(settings["run_dir"]).absolute())
     entries = sources.entries(settings["input"], config.source(settings))
     unit = config.unit(settings)
@@ -86,10 +90,17 @@ def check(settings: dict[str, Any]) -> None:
     config.unit(settings)
     config.source(settings)
     _ = plans.build(settings, 0).limits
-    folder = Path(settings["run_dir"]).absolute()
+    _check_writable("run_dir", settings["run_dir"])
+    output = config.output(settings)
+    if output and not delivery.is_store(output):
+        _check_writable("output", output)
+
+
+def _check_writable(name: str, path: str) -> None:
+    folder = Path(path).absolute()
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise ConfigError(f"run_dir={settings['run_dir']}: {existing} is not a folder that can be written")
+        raise ConfigError(f"{name}={path}: {existing} is not a folder that can be written")
 
 
 def summary(made: Mapping[tuple[str, ...], plans.Plan]) -> None:
@@ -105,6 +116,9 @@ def summary(made: Mapping[tuple[str, ...], plans.Plan]) -> None:
         names = [" ".join(part for part in overrides if part not in shared) or plan.hash for overrides in made]
         funnels = [accounting.funnel(books.read(one)) for one in made.values()]
         print(report_text.compare(dict(zip(names, funnels, strict=True))))
+    places = [State(one, Ledger(one.paths), verify=False).data_set() for one in made.values()]
+    for place in dict.fromkeys(place for place in places if place):
+        print(f"data set: {place}")
     print(f"done; hpc-curate funnel {plan.paths.root}")
 
 

@@ -163,6 +163,12 @@ def my_restarts() -> int:
     return int(os.environ.get("SLURM_RESTART_COUNT") or 0)
 
 
+def my_deadline(grace_s: float) -> float | None:
+    """When to stop by oneself, where Slurm says when the job ends: a site may not deliver the warning signal."""
+    end = os.environ.get("SLURM_JOB_END_TIME")
+    return float(end) - grace_s if end and end.isdigit() else None
+
+
 def requeue_myself(signal_name: str) -> None:
     """After the warning before the walltime: back into the queue. At SIGTERM Slurm itself decides."""
     job = my_job()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hpc_curate.io import tables
+from hpc_curate import config
+from hpc_curate.io import delivery, tables
 from hpc_curate.ledger import Attempt, Ledger, Record
 from hpc_curate.plan import Plan, Step
 from hpc_curate.records import digest
@@ -22,6 +23,7 @@ class State:
     plan: Plan
     ledger: Ledger
     verify: bool = True  # also stat the outputs
+    one_by_one: bool = False  # read the records of single units: for a task that looks at few
     _signatures: dict[str, str | None] = field(default_factory=dict)
     _records: dict[str, dict[int, Record]] = field(default_factory=dict)
     _kept: dict[str, dict[int, str]] = field(default_factory=dict)
@@ -37,6 +39,11 @@ class State:
         if name not in self._signatures:
             self._signatures[name] = self._signature(self.plan.steps[name])
         return self._signatures[name]
+
+    def data_set(self) -> str | None:
+        """Where the tars are; None for a recipe without pack, and before it is known what it packs."""
+        signature = self.signature("pack") if "pack" in self.plan.steps else None
+        return signature and delivery.place(config.output(self.plan.settings), self.plan.paths, signature)
 
     def _signature(self, step: Step) -> str | None:
         upstream: list[str] = []
@@ -131,6 +138,8 @@ class State:
         signature = self.signature(name)
         if signature is None:
             return None
+        if self.one_by_one:
+            return self.ledger.record(name, signature, unit)
         if name not in self._records:
             self._records[name] = self.ledger.records(name, signature)
         return self._records[name].get(unit)

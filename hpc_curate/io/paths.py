@@ -12,6 +12,10 @@ class RunPaths:
 
     root: Path
 
+    def named(self, path: Path) -> str:
+        """A path as a record names it: below the run folder, so that this can be moved; absolute elsewhere."""
+        return str(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
+
     @property
     def plans(self) -> Path:
         return self.root / "plans"
@@ -55,6 +59,10 @@ class RunPaths:
 
     def tars(self, signature: str) -> Path:
         return self.stage("pack", signature) / "tars"
+
+    def receipts(self, signature: str) -> Path:
+        """What was uploaded, where the data set goes to an object store."""
+        return self.stage("pack", signature) / "receipts"
 
     def report(self, plan_hash: str) -> Path:
         return self.root / "report" / plan_hash

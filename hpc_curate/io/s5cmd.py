@@ -16,12 +16,12 @@ import subprocess
 import sysconfig
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TypeVar
 
-from hpc_curate.errors import BadInput, ConfigError, CurateError, EnvironmentFault, UnitFailed
+from hpc_curate.errors import BadInput, ConfigError, CurateError, EnvironmentFault
 from hpc_curate.io.tables import environment_faults
 
 log = logging.getLogger(__name__)
@@ -49,12 +49,14 @@ class SourceSettings:
     slowest_mb_per_s: float = 1.0  # a transfer that takes longer than this and `patience_s` is stopped and tried again
     patience_s: float = 300.0
     pause_s: float = 2.0  # before a transfer is tried again; longer each time
+    reserve_gb: float = 2.0  # stays free on the scratch disk
 
     def __post_init__(self) -> None:
+        # Settings are written down in the plan. The message must not repeat it.
+        if self.endpoint and "@" in self.endpoint:
+            raise ValueError("endpoint has a user or password in it; name a profile instead, or set AWS_ACCESS_KEY_ID")
         if wrong := [name for name in self.extensions if name != name.lower().strip(".")]:
             raise ValueError(f"extensions are written in lower case and without a dot, not {', '.join(wrong)}")
-
-    reserve_gb: float = 2.0  # stays free on the scratch disk
 
 
 @dataclass(frozen=True)
@@ -161,28 +163,6 @@ class ObjectStore:
                 raise _Transient(f"{uri}: {found.bytes} of {size} bytes arrived; try again later")
 
         self._patiently(upload)
-
-    def reconcile(self, expected: Mapping[str, int], prefix: str) -> list[str]:
-        """List `prefix` back and compare it with what should be there.
-
-        Args:
-            expected: bytes by key, keys relative to `prefix`.
-
-        Returns the keys that nobody planned.
-
-        Raises:
-            UnitFailed: an object is missing or has another size.
-        """
-        found = {item.uri[len(prefix) :]: item.bytes for item in self.objects(prefix)}
-        wrong = [
-            f"{key} ({f'{found[key]} instead of {size} bytes' if key in found else 'missing'})"
-            for key, size in sorted(expected.items())
-            if found.get(key) != size
-        ]
-        if wrong:
-            more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-            raise UnitFailed(f"{prefix} does not hold what was uploaded: {', '.join(wrong[:5])}{more}; upload again")
-        return sorted(found.keys() - expected.keys())
 
     def stop(self) -> None:
         """End running transfers and waits; for good."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,11 +15,12 @@ import yaml
 
 from hpc_curate import __version__
 from hpc_curate.errors import MergeRefused
-from hpc_curate.io.tables import publish, size_and_sha256, write_table
+from hpc_curate.io.tables import publish, write_table
 from hpc_curate.stage import Merge, Tables
 
 if TYPE_CHECKING:
     from hpc_curate.inputs import Inputs
+    from hpc_curate.io.delivery import Delivery
 
 INDEX = pa.schema(
     [
@@ -48,11 +50,12 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class Index(Merge):
-    """Refuses to make a data set of which a part is missing. In the folder of the tars it writes:
+    """Refuses to make a data set of which a part is missing. Beside the tars it writes:
 
     - `index.parquet`   one row per sample: tar, offset, bytes, sha256; the last file, so its presence says all is here
     - `sha256sums.txt`  of the tars, for `sha256sum --check`
-    - `urls.txt`        one line per split and bucket, with the numbers in braces, as WebDataset takes them
+    - `urls.txt`        one line per split and bucket, with the numbers in braces, as WebDataset takes them: names for
+      a folder, whole URLs for an object store, of which `pipe:s5cmd cat URL` is a WebDataset source
     - `README.md`       the card: counts, licences, settings
 
     The table `buckets` has the counts.
@@ -72,27 +75,28 @@ class Index(Merge):
 
     def run(self, model: None, inputs: Inputs) -> Tables:
         clips = inputs.clips(["cut_bytes", "cut_mode", "cut_duration_s", "video_id"])
-        tars, folder = (
-            inputs.table("tars").sort_by([("tar", "ascending"), ("offset", "ascending")]),
-            inputs.tar_folder(),
-        )
+        tars = inputs.table("tars").sort_by([("tar", "ascending"), ("offset", "ascending")])
+        delivery = inputs.delivery()
         refuse_gaps(clips, inputs.table("samples"), tars)
         files = dict(zip(*(tars[name].to_pylist() for name in ("tar", "tar_bytes")), strict=True))
         checksums = dict(zip(*(tars[name].to_pylist() for name in ("tar", "tar_sha256")), strict=True))
-        refuse_files(folder, files, checksums if self.rehash else {})
+        refuse_files(delivery, files, checksums if self.rehash else {})
 
-        for leftover in folder.glob(".*.tmp"):  # of writers that were killed; all others have ended
-            leftover.unlink(missing_ok=True)
+        delivery.tidy()
         buckets = _buckets(clips, inputs.table("samples"), files)
-        publish_text(folder / "sha256sums.txt", "".join(f"{checksums[tar]}  {tar}\n" for tar in sorted(checksums)))
-        publish_text(folder / "urls.txt", "".join(f"{line}\n" for line in urls(sorted(files))))
-        publish_text(folder / "README.md", "\n\n".join(self._card(inputs, clips, buckets)) + "\n")
+        texts = {
+            "sha256sums.txt": "".join(f"{checksums[tar]}  {tar}\n" for tar in sorted(checksums)),
+            "urls.txt": "".join(f"{delivery.url}{line}\n" for line in urls(sorted(files))),
+            "README.md": "\n\n".join(self._card(inputs, clips, buckets)) + "\n",
+        }
+        for name, text in texts.items():
+            delivery.put(name, partial(publish_text, text=text))
         index = tars.rename_columns({"clip_id": "sample"}).select(INDEX.names)
-        write_table(folder / "index.parquet", index, INDEX, None)
+        delivery.put("index.parquet", lambda path: write_table(path, index, INDEX, None))
         return {"buckets": buckets}
 
     def publishes(self, inputs: Inputs) -> list[Path]:
-        return [inputs.tar_folder() / name for name in ("index.parquet", "sha256sums.txt", "urls.txt", "README.md")]
+        return inputs.delivery().proofs(("index.parquet", "sha256sums.txt", "urls.txt", "README.md"))
 
     def _card(self, inputs: Inputs, clips: pa.Table, buckets: pa.Table) -> Iterable[str]:
         """The paragraphs of README.md."""
@@ -145,24 +149,24 @@ def refuse_gaps(clips: pa.Table, samples: pa.Table, tars: pa.Table) -> None:
     _refuse(complaints)
 
 
-def refuse_files(folder: Path, sizes: dict[str, int], checksums: dict[str, str]) -> None:
-    """The tars on disk are those that pack wrote, by size, and by checksum where one is given; there are no others.
+def refuse_files(delivery: Delivery, sizes: dict[str, int], checksums: dict[str, str]) -> None:
+    """What is there is what pack wrote, by size, and by checksum where one is given; there are no other tars.
 
     Raises:
         MergeRefused: naming the first of those that are not.
     """
-    found = {path.name: path.stat().st_size for path in folder.glob("*.tar")}
+    found = delivery.sizes()
     wrong = {name for name, size in sizes.items() if name in found and found[name] != size}
     torn = {
         name
         for name, checksum in checksums.items()
-        if name in found and name not in wrong and size_and_sha256(folder / name)[1] != checksum
+        if name in found and name not in wrong and delivery.sha256(name) != checksum
     }
     complaints = {
         "tars are gone": set(sizes) - set(found),
         "tars do not have the size that pack wrote": wrong,
         "tars do not have the checksum that pack wrote": torn,
-        "tars are in the folder that pack did not write": set(found) - set(sizes),
+        "tars are there that pack did not write": set(found) - set(sizes),
     }
     _refuse(complaints)
 

@@ -62,6 +62,7 @@ class Pack(PerUnit):
 
     embedding: str | None = "embedding"  # the column that becomes the npy, where the recipe has it; null: none
     caption: str | None = "caption"  # the column that becomes the txt, where the recipe has it; null: none
+    output: str | None = None  # the setting of the run: what went to one place is not yet in another
 
     def reads(self) -> tuple[str, ...]:
         return (_EVERY_COLUMN, "samples", "store")
@@ -81,11 +82,12 @@ class Pack(PerUnit):
 
     def process(self, model: Group, inputs: Inputs, item: Item) -> Tables:
         model.read(inputs)
-        tar = write_tar(inputs.tar_folder() / item.key, self._samples(model, inputs, item))
+        samples = self._samples(model, inputs, item)
+        tar = inputs.delivery().put(item.key, lambda path: write_tar(path, samples))
         return {"tars": _rows(item.key, tar)}
 
     def publishes(self, inputs: Inputs) -> list[Path]:
-        return [inputs.tar_folder() / tar for tar in pc.unique(Group.samples_of(inputs)["tar"]).to_pylist()]
+        return inputs.delivery().proofs(pc.unique(Group.samples_of(inputs)["tar"]).to_pylist())
 
     def _samples(self, group: Group, inputs: Inputs, item: Item) -> Iterator[tuple[str, dict[str, bytes]]]:
         for (clip, mp4), row in zip(inputs.blobs("store", item.ids), group.rows(item.ids), strict=True):
