@@ -25,6 +25,12 @@ def frozen(root, settings=SETTINGS):
     }
 
 
+def test_an_endpoint_with_a_password_in_it_is_refused_and_not_repeated():
+    with pytest.raises(ValueError, match="name a profile instead") as caught:
+        SourceSettings(endpoint="http://dev:hunter2@127.0.0.1:9000")
+    assert "hunter2" not in str(caught.value)
+
+
 @pytest.fixture
 def root(tmp_path):
     folder = tmp_path / "input"

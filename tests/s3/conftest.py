@@ -38,16 +38,28 @@ class Store:
         self._run("cp", "--raw", "--", str(file), uri)
         return uri
 
-    def _run(self, *arguments: str) -> None:
+    def remove(self, uri: str) -> None:
+        self._run("rm", "--raw", "--", uri)
+
+    def get(self, uri: str) -> bytes:
+        """What any reader would get."""
+        return self._run("cat", "--raw", "--", uri)
+
+    def names(self, prefix: str) -> list[str]:
+        """What lies directly below a prefix."""
+        return [line.split()[-1] for line in self._run("ls", prefix).decode().splitlines()]
+
+    def _run(self, *arguments: str) -> bytes:
         options = ["--endpoint-url", self.settings.endpoint, "--profile", self.settings.profile, "--retry-count", "2"]
-        subprocess.run([self.s5cmd, *options, *arguments], check=True, stdout=subprocess.DEVNULL)
+        return subprocess.run([self.s5cmd, *options, *arguments], check=True, stdout=subprocess.PIPE).stdout
 
     def start(self) -> None:
         """Make the bucket. The store answers long before it can do that."""
         give_up = time.monotonic() + START_S
         while time.monotonic() < give_up:
             try:
-                return self._run("mb", BUCKET)
+                self._run("mb", BUCKET)
+                return None
             except subprocess.CalledProcessError:
                 time.sleep(0.5)
         return pytest.fail(f"no bucket in {START_S:.0f} s")

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from hpc_curate.errors import BadInput, EnvironmentFault, UnitFailed
+from hpc_curate.errors import BadInput, EnvironmentFault
 from hpc_curate.io.s5cmd import ObjectStore
 from hpc_curate.io.transfer import Fetcher
 from hpc_curate.records import Video, video_id
@@ -60,16 +60,6 @@ def test_a_wrong_secret_blames_the_machine_and_no_message_holds_one(s3, tmp_path
         with pytest.raises(EnvironmentFault, match="refused the credentials") as caught:
             action()
         assert "x" * 32 not in str(caught.value)
-
-
-def test_an_upload_is_listed_back_and_compared(s3, tmp_path):
-    store, prefix = ObjectStore(s3.settings), f"{s3.folder()}/tars/"
-    for name, content in (("00000.tar", b"12345"), ("00001.tar", b"123"), ("stray.tar", b"")):
-        (tmp_path / name).write_bytes(content)
-        store.store(tmp_path / name, prefix + name)
-    assert store.reconcile({"00000.tar": 5, "00001.tar": 3}, prefix) == ["stray.tar"]
-    with pytest.raises(UnitFailed, match=r"00001\.tar \(3 instead of 4 bytes\), 00002\.tar \(missing\)"):
-        store.reconcile({"00000.tar": 5, "00001.tar": 4, "00002.tar": 1}, prefix)
 
 
 def test_the_next_video_comes_while_the_first_is_worked_on(s3, tmp_path):

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hpc_curate.errors import MergeRefused
+from hpc_curate.io.delivery import Folder
 from hpc_curate.io.tars import write_tar
 from hpc_curate.records import Video
 from hpc_curate.stages.index import Index, urls
@@ -46,8 +47,8 @@ class Run:
     def videos(self):
         return [Video(f"v{n}", f"/data/v{n}.mp4", f"v{n}.mp4", 1, "1", self.extra.get(f"v{n}", {})) for n in range(4)]
 
-    def tar_folder(self):
-        return self.folder
+    def delivery(self):
+        return Folder(self.folder)
 
     def question(self):
         return {"stage": {"select": {"rules": {"motion": {"min": 0.1}}}, "embed": {"weights": "/data/models/clip.pt"}}}
@@ -159,7 +160,7 @@ def damage(run, kind):
     [
         ("a tar is gone", "1 tars are gone: train-a-000000.tar"),
         ("a tar is short", "1 tars do not have the size that pack wrote: train-a-000000.tar"),
-        ("a tar too many", "1 tars are in the folder that pack did not write: extra.tar"),
+        ("a tar too many", "1 tars are there that pack did not write: extra.tar"),
         ("a sample is missing", r"1 clips are not in the tar they were dealt to: v0_0_1 \(train-a-000000.tar\)"),
         ("a sample is twice", "1 clips are in a tar twice: v0_0_1"),
         ("a sample is in another tar", r"were not dealt to: v0_0_1 \(train-a-000001.tar\)"),

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from hpc_curate.errors import EnvironmentFault, UnitFailed
+from hpc_curate.io.delivery import Folder
 from hpc_curate.records import Video
 from hpc_curate.stage import Resources
 from hpc_curate.stages.pack import Pack, as_json
@@ -57,8 +58,8 @@ class Run:
     def blobs(self, name, ids):
         return ((clip, self.store[clip]) for clip in ids)
 
-    def tar_folder(self):
-        return self.folder
+    def delivery(self):
+        return Folder(self.folder)
 
     def pack(self, stage=None, groups=(0, 1), backwards=False):
         """The rows of the table `tars`, sorted."""
