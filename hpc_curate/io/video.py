@@ -208,6 +208,11 @@ class Decoding:
         small = self._pipes.grids["small"]
         return small.count, small.irregular
 
+    @property
+    def pid(self) -> int:
+        """Of the child."""
+        return self._child.pid
+
     def _accept(self, finished: Finished) -> None:
         """Keep what came before the damage if that is the policy."""
         reason = child.explain(finished)
