@@ -30,7 +30,9 @@ echo "$footage"
 
 start=$SECONDS
 echo "== curating"
-.venv/bin/hpc-curate run input="$footage" run_dir="$run_dir" launch=local unit.videos=4 "$@"
+# The live session is 176 pixels wide: without these two rules its 21 copies show what dedup does.
+.venv/bin/hpc-curate run input="$footage" run_dir="$run_dir" launch=local unit.videos=4 \
+  stage.gate.rules.crop_short_side_px=null stage.select.rules.crop_short_side_px=null "$@"
 echo "== curated in $((SECONDS - start)) s"
 .venv/bin/hpc-curate funnel "$run_dir"
 
