@@ -64,8 +64,9 @@ def prepare(settings: dict[str, Any]) -> plans.Plan:
     """
     log = logging.getLogger(__name__)
     check(settings)
-    settings = {**settings, "output": config.output(settings)}  # tasks may run in another folder
-    paths = RunPaths(Path(settings["run_dir"]).absolute())
+    # Tasks and later commands may run in another folder.
+    settings = {**settings, "output": config.output(settings), "run_dir": str(Path(settings["run_dir"]).absolute())}
+    paths = RunPaths(Path(settings["run_dir"]))
     entries = sources.entries(settings["input"], config.source(settings))
     unit = config.unit(settings)
     frozen = units.freeze(paths, entries, unit_gb=unit.gb, unit_videos=unit.videos)

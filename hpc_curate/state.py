@@ -7,8 +7,9 @@ stages behind it follow. Everything here is derived from the ledger and can be t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from hpc_curate import config
+from hpc_curate import config, units
 from hpc_curate.io import delivery, tables
 from hpc_curate.ledger import Attempt, Ledger, Record
 from hpc_curate.plan import Plan, Step
@@ -56,7 +57,13 @@ class State:
         if not isinstance(step.stage, Merge):
             return own
         read = [self._read_by_merge(name) for name in step.waits_for]
-        return None if any(part is None for part in read) else digest(own, read)
+        if any(part is None for part in read):
+            return None
+        return digest(own, read, self._input)
+
+    @cached_property
+    def _input(self) -> str:
+        return units.content(self.plan.paths, self.plan.units)
 
     def _read_by_merge(self, name: str) -> list[object] | None:
         """What a merge reads of a stage, unit by unit; None if a unit is not accounted for."""

@@ -6,6 +6,7 @@ a file of their own; what is frozen stays as it is.
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import json
 import math
@@ -80,6 +81,16 @@ def count(paths: RunPaths) -> int:
 def all_videos(paths: RunPaths) -> pa.Table:
     """Every frozen video, sorted by unit: a table of `UNITS`."""
     return read_table(_files(paths), UNITS.names, UNITS)
+
+
+def content(paths: RunPaths, units: int) -> str:
+    """SHA-256 of what is known of the videos of the first `units` units: sizes, versions and the user's columns."""
+    frozen = all_videos(paths)
+    frozen = frozen.filter(pc.less(frozen["unit"], units)).sort_by("video_id").combine_chunks()
+    total = hashlib.sha256()
+    for name in ("video_id", "name", "bytes", "version", "extra"):
+        total.update("\0".join(map(str, frozen[name].to_pylist())).encode())
+    return total.hexdigest()
 
 
 def unit_of(paths: RunPaths, videos: Collection[str]) -> dict[str, int]:
