@@ -57,9 +57,11 @@ def test_a_requeued_job_and_a_job_of_a_dead_node_run_again(run, tmp_path):
 
 
 def test_a_spot_job_is_warned_before_it_yields(run, tmp_path):
-    script = "trap 'echo warned >> said' TERM; echo started >> said; while sleep 0.2; do :; done"
+    # A step, because the first SIGTERM goes to steps; the batch script hears of it when the grace time is over.
+    script = "trap 'echo warned >> said' TERM; echo started >> said; while sleep 0.2; do :; done\n"
+    (tmp_path / "spot.sh").write_text(script)
     for _ in range(4):
-        run("sbatch", "--partition=spot", "--cpus-per-task=4", "--output=/dev/null", f"--wrap={script}")
+        run("sbatch", "--partition=spot", "--cpus-per-task=4", "--output=/dev/null", "--wrap=srun bash spot.sh")
     said = tmp_path / "said"
     eventually(lambda: said.is_file() and said.read_text().count("started") == 4)
     run("sbatch", "--partition=urgent", "--cpus-per-task=4", "--wrap=touch ran", "--output=/dev/null")

@@ -108,10 +108,9 @@ def test_the_whole_line_queued_in_one_go_makes_the_same_tars(
     before = slurm_says("squeue", "-h", "-r", "-o", "%j")
     curate("run", *queue)  # on a running folder: nothing twice
     assert len(before.splitlines()) >= len(slurm_says("squeue", "-h", "-r", "-o", "%j").splitlines())
-    jobs = slurm_says("squeue", "-h", "-o", "%j|%P|%b|%E")
-    embed = [line.split("|") for line in jobs.splitlines() if "hpc-embed-" in line]
-    assert embed and all(partition == "gpu" and "gpu:1" in gres for _, partition, gres, _ in embed)
-    assert all("afterany" in dependency for *_, dependency in embed)
+    (script,) = (run / "logs" / "embed").glob("*submission*.sh")
+    for option in ("--partition=gpu", "--gres=gpu:1", "--dependency=afterany:"):
+        assert f"#SBATCH {option}" in script.read_text()
     seen = until(run, ended)
     assert seen["state"] == "done", seen
     assert stage(seen, "scan")["units"] >= 6
