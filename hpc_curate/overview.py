@@ -40,6 +40,7 @@ class Status:
     state: str
     scheduler: str  # answered, silent (with its word), or none
     stages: list[StageStatus] = field(default_factory=list)
+    data_set: str | None = None  # the folder or prefix of the tars, once it is known
 
 
 def look(plan: Plan) -> Status:
@@ -57,7 +58,7 @@ def look(plan: Plan) -> Status:
     there = {name: {unit for one in live if one.submission.stage == name for unit in one.units} for name in plan.steps}
     stages = [_stage(plan, state, ledger, name, there[name]) for name in plan.steps]
     alive = bool(live) or any(_alive(one.job_id) for one in submitted)
-    return Status(str(plan.paths.root), plan.hash, _overall(stages, alive), scheduler, stages)
+    return Status(str(plan.paths.root), plan.hash, _overall(stages, alive), scheduler, stages, state.data_set())
 
 
 def _stage(plan: Plan, state: State, ledger: Ledger, name: str, live: set[int]) -> StageStatus:
@@ -107,7 +108,9 @@ def text(status: Status) -> str:
     rows = [_aligned(line, widths) for line in [list(columns), *lines]]
     notes = [f"{stage.stage}: {stage.message}" for stage in status.stages if stage.message]
     head = f"{status.run}  plan {status.plan}  {status.state}"
-    return "\n".join([head, *([status.scheduler] if status.scheduler.startswith("silent") else []), "", *rows, *notes])
+    silent = [status.scheduler] if status.scheduler.startswith("silent") else []
+    place = [f"data set: {status.data_set}"] if status.data_set and status.state == "done" else []
+    return "\n".join([head, *silent, "", *rows, *notes, *place])
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:

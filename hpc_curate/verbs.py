@@ -77,7 +77,7 @@ def logs(given: argparse.Namespace) -> int:
 
 
 def funnel(given: argparse.Namespace) -> int:
-    """Print what became of every video and clip; several plans stand side by side."""
+    """Print what became of every video and clip."""
     plan = plans.load_latest(given.run, given.plan)
     print(text.funnel(accounting.funnel(books.read(plan))))
     return 0

@@ -11,16 +11,16 @@ last line is the ratio of CPU seconds. Scan is measured in a warm process, as a 
 from __future__ import annotations
 
 import argparse
-import resource
 import shutil
 import statistics
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import meter
 
 from hpc_curate import registry
 from hpc_curate.io import child
@@ -42,18 +42,6 @@ class OneVideo:
 
     def source(self, video: Video) -> Path:
         return self.path
-
-
-def measured(work: Callable[[], object]) -> tuple[float, float]:
-    """CPU seconds of this process and its children, and wall seconds."""
-
-    def used() -> float:
-        parts = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        return sum(part.ru_utime + part.ru_stime for part in parts)
-
-    cpu, wall = used(), time.monotonic()
-    work()
-    return used() - cpu, time.monotonic() - wall
 
 
 def scan(path: Path, stage: Scan) -> Tables:
@@ -108,23 +96,17 @@ def main() -> None:
     made: list[Tables] = []
     jobs: dict[str, Callable[[], object]] = {
         "bare decode": lambda: bare(args.video),
-        f"scan ({args.decoder})": lambda: made.append(scan(args.video, stage)),
+        # Only the last tables are kept: a film's pack is large.
+        f"scan ({args.decoder})": lambda: made.__setitem__(slice(None), [scan(args.video, stage)]),
     }
     if program := shutil.which("scenedetect"):
         jobs["PySceneDetect"] = lambda: scenedetect(program, args.video)
     warm_up(args.video, stage)
-    seen: dict[str, list[tuple[float, float]]] = {name: [] for name in jobs}
-    for _ in range(args.rounds):
-        for name, job in jobs.items():
-            seen[name].append(measured(job))
-        made = made[-1:]
+    results = meter.in_turn(jobs, args.rounds)
     print(f"ffmpeg {child.ffmpeg_version()}; measures {', '.join(measures)}; cutter adaptive; {args.rounds} rounds")
     print(describe(made[-1]))
-    middle = {name: [statistics.median(column) for column in zip(*runs, strict=True)] for name, runs in seen.items()}
-    base = middle["bare decode"]
-    for name, (cpu, wall) in middle.items():
-        print(f"{name:16} {cpu:7.2f} CPU s {wall:7.2f} s wall   {cpu / base[0]:.2f} x CPU, {wall / base[1]:.2f} x wall")
-    print(f"ratio {middle[f'scan ({args.decoder})'][0] / base[0]:.2f}")
+    meter.show(results, "bare decode")
+    print(f"ratio {results[f'scan ({args.decoder})'][0] / results['bare decode'][0]:.2f}")
 
 
 if __name__ == "__main__":
