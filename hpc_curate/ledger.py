@@ -182,11 +182,18 @@ class Ledger:
         return attempt
 
     def working_on(self, stage: str, signature: str, unit: int, attempt: Attempt, item: str | None) -> None:
-        """Note the item in flight, so that a death can be laid at its door."""
+        """Note the item in flight, so that a death can be laid at its door.
+
+        Raises:
+            Superseded: another worker has begun the unit since.
+        """
+        self.check(stage, signature, unit, attempt)
         self._write(stage, signature, unit, replace(attempt, item=item))
 
     def end(self, stage: str, signature: str, unit: int, attempt: Attempt, failure: tuple[str, str]) -> None:
         """The attempt ended without a result: (failed, blocked, preempted or environment; message)."""
+        if self.attempt(stage, signature, unit).token != attempt.token:
+            return  # overtaken: the word is the other's
         kind, message = failure
         counted = attempt.attempts + (kind == "failed")
         ended = replace(attempt, item=None, attempts=counted, failure=kind, message=message)

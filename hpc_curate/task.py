@@ -133,6 +133,9 @@ class Task:
             path = paths.rows(stage.name, self.signature, self.unit, name, number)
             default = _MERGED_ROWS if isinstance(stage, Merge) else None
             rows = tables.write_table(path, stream, schemas[name], groups.get(name, default), self.attempt.token)
+            if last and not rows:
+                path.unlink()  # a later part need not say that it has nothing of a table
+                continue
             size, checksum = tables.size_and_sha256(path)
             outputs.append(Output(name, number, size, checksum, rows))
         every = (*(last.outputs if last else ()), *outputs)

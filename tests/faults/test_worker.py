@@ -176,13 +176,31 @@ def test_a_worker_that_was_overtaken_publishes_nothing(tmp_path: Path) -> None:
         )
 
 
+def test_a_worker_that_was_overtaken_and_fails_leaves_the_word_to_the_other(tmp_path: Path) -> None:
+    line = toy.plan(tmp_path)
+    toy.do(line, "numbers", "odd")
+    element = Element(line, "squares", Allocation())
+    signature = line.static_signature("squares")
+    others = []
+
+    def overtaken(value: int) -> int:
+        others.append(element.ledger.begin("squares", signature, 0, "another job"))
+        raise OSError("a failure of the one that was overtaken")
+
+    element._model.append(overtaken)
+    with pytest.raises(OSError, match="overtaken"):
+        element.run([0])
+    element.ledger.check("squares", signature, 0, others[0])
+    assert element.ledger.attempt("squares", signature, 0).failure is None
+
+
 def test_an_item_that_kills_its_worker_is_quarantined_and_the_rest_goes_on(tmp_path: Path) -> None:
     line = toy.plan(tmp_path, attempts=2)
     toy.do(line, "numbers", "odd")
     ledger, signature = Ledger(line.paths), line.static_signature("squares")
     for _ in range(2):
         attempt = ledger.begin("squares", signature, 0, "job")
-        ledger.working_on("squares", signature, 0, replace(attempt, attempts=0), "v1_1_1")
+        ledger.working_on("squares", signature, 0, attempt, "v1_1_1")
     path = line.paths.attempts("squares", signature, 0)
     path.write_text(path.read_text().replace('"attempts": 1', '"attempts": 0'))
     assert Element(line, "squares", Allocation()).run([0]) == 0
