@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from hpc_curate import config, launch, plan, run, submissions
+from hpc_curate import cli, config, launch, plan, run, submissions
 from hpc_curate.errors import SchedulerError
+from hpc_curate.ledger import Ledger
 
 FAKE = Path(__file__).parent / "fake_slurm" / "fake.py"
 
@@ -173,3 +174,40 @@ def test_what_submitit_pickles_is_one_function_and_strings(scheduler: Path, prep
     assert delayed.function is launch.element
     assert all(isinstance(argument, str) for argument in delayed.args)
     assert json.loads(line.paths.submission(delayed.args[2]).read_text())["stage"] == "scan"
+
+
+def test_cancel_takes_back_what_this_run_has_queued_and_nothing_else(scheduler: Path, prepared: Any) -> None:
+    line = prepared("stage=[scan,shots]")
+    launch.run(line)
+    with (scheduler / "queue").open("a") as file:
+        file.write("999|N/A|RUNNING|somebody-elses\n")
+    assert cli.main(["cancel", str(line.paths.root)]) == 0
+    assert (scheduler / "cancelled").read_text().split() == sorted(scripts(scheduler))
+
+
+def test_status_asks_slurm_once_and_says_so_when_it_is_silent(
+    scheduler: Path, prepared: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = prepared("stage=[scan,shots]")
+    launch.run(line)
+    (scheduler / "calls").unlink()
+    assert cli.main(["status", str(line.paths.root), "--json"]) == 0
+    seen = json.loads(capsys.readouterr().out)
+    assert (seen["state"], seen["scheduler"]) == ("running", "answered")
+    assert [(stage["queued"], stage["done"]) for stage in seen["stages"]] == [(25, 0), (25, 0)]
+    assert (scheduler / "calls").read_text().split() == ["squeue"]
+    (scheduler / "silent").touch()
+    assert cli.main(["status", str(line.paths.root)]) == 0
+    assert "silent: squeue" in capsys.readouterr().out
+
+
+def test_retry_forgives_and_queues_what_failed(scheduler: Path, prepared: Any) -> None:
+    line = prepared("stage=[scan]")
+    launch.run(line)
+    (scheduler / "queue").write_text("")
+    ledger, signature = Ledger(line.paths), line.static_signature("scan")
+    for _ in range(3):
+        ledger.end("scan", signature, 7, ledger.begin("scan", signature, 7, "job"), ("failed", "no luck"))
+    assert cli.main(["retry", str(line.paths.root), "scan"]) == 0
+    assert ledger.attempt("scan", signature, 7).attempts == 0
+    assert len(submissions.every(line.paths)) == 2
