@@ -188,6 +188,8 @@ def _explain(override: str, error: BaseException, default: Any) -> str:
     key, _, value = override.partition("=")
     key = key.lstrip("+~")
     said = " ".join(str(part) for part in (error, error.__cause__) if part)
+    if "does not support deletion" in said:
+        return f"{override}: a setting cannot be taken out; null or another choice of its group switches it off"
     if "Could not find" in said:
         folder = config.conf_dir() / key
         choices = {path.stem for path in folder.glob("*.yaml")} if folder.is_dir() else set()

@@ -26,6 +26,7 @@ MISTAKES = {
     "resources.scan.cpu=2": ("there is no setting 'resources.scan.cpu'", "'resources.scan.cpus'"),
     "stage=[scan,embed]": ("needs 'start_pts'", "no stage of the recipe writes it"),
     "stage=[scan,embed,shots]": ("needs 'start_pts'", "which stage shots writes after it"),
+    "~stage.gate.rules": ("cannot be taken out", "another choice"),
     "unit.gb=[": ("'unit.gb=['", "cannot be read"),
 }
 

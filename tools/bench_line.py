@@ -25,7 +25,7 @@ import meter
 from hpc_curate.io import child
 
 ALIKE = ("stage.cut.crf=22", "stage.cut.preset=veryfast", "stage.select.duplicates=false", "stage.shots.longer=split")
-NO_RULES = ("~stage.gate.rules", "~stage.select.rules")
+NO_RULES = ("gate=none", "select=none")
 
 
 def bare(path: Path) -> None:
