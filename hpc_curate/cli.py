@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CurateError as error:
         print(f"hpc-curate: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
+    except BrokenPipeError:
+        # `… | head` has seen enough; Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -37,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="for scripts; `state` is running, done, failed or blocked")
 
     retry = _of_a_run(verbs, "retry", "forgive failed units and do what is missing")
-    retry.add_argument("stages", nargs="*", metavar="STAGE", help="only these stages; default: all")
+    retry.add_argument("stages", nargs="*", metavar="STAGES", help="only these stages; default: all")
 
     _of_a_run(verbs, "cancel", "cancel what this run has in the queue, and nothing else")
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpc_curate import accounting, books, config, launch, sources, units
+from hpc_curate import accounting, books, config, launch, registry, sources, units
 from hpc_curate import plan as plans
 from hpc_curate.errors import ConfigError, CurateError
 from hpc_curate.io import delivery
@@ -31,14 +33,20 @@ def main(arguments: Sequence[str]) -> int:
     config.register()
     if not any(argument.split("=")[0] in _HYDRA_ONLY for argument in arguments):
         overrides = [argument for argument in arguments if not argument.startswith("-")]
-        for settings in compose_all(overrides):
+        jobs = list(compose_all(overrides))
+        if len(jobs) > 1 and not {"-m", "--multirun"} & set(arguments):
+            raise ConfigError(f"these overrides are {len(jobs)} jobs; add -m to run them as a sweep")
+        for settings in jobs:
             check(settings)
+        for settings in jobs:
+            make_folders(settings)
     made: dict[tuple[str, ...], plans.Plan] = {}
 
     def job(cfg: Any) -> None:
         made[tuple(HydraConfig.get().overrides.task)] = curate(cfg)
 
     sys.argv = ["hpc-curate run", *arguments]
+    logging.raiseExceptions = False  # `run … | head` is no reason for tracebacks
     hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="config")(job)()
     summary(made)
     return 0
@@ -53,6 +61,9 @@ def curate(cfg: Any) -> plans.Plan:
         # Hydra would print a traceback; SystemExit passes through it with our exit code.
         print(f"hpc-curate: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
+    except KeyboardInterrupt:
+        print("hpc-curate: interrupted; the same command does what is missing", file=sys.stderr)
+        sys.exit(130)
     return plan
 
 
@@ -76,6 +87,8 @@ def prepare(settings: dict[str, Any]) -> plans.Plan:
     ):
         if uris:
             log.warning("%d videos are %s: %s", len(uris), what, ", ".join(uris[:3]))
+    if frozen.added < frozen.videos and frozen.added:
+        log.warning("%d videos are new beside those that this run folder had; it keeps all of them", frozen.added)
     plan = plans.build(settings, frozen.units)
     plans.save(plan)
     log.info("plan %s: %d videos in %d units, in %s", plan.hash, frozen.videos, frozen.units, paths.root)
@@ -104,6 +117,22 @@ def _check_writable(name: str, path: str) -> None:
         raise ConfigError(f"{name}={path}: {existing} is not a folder that can be written")
 
 
+def make_folders(settings: dict[str, Any]) -> None:
+    """The last thing that can be a mistake.
+
+    Raises:
+        ConfigError: the run folder, or that of the data set, cannot be made.
+    """
+    output = config.output(settings)
+    places = {"output": None if output and delivery.is_store(output) else output, "run_dir": settings["run_dir"]}
+    for name, place in places.items():
+        try:
+            if place:
+                Path(place).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{name}={place} cannot be made: {error.strerror}") from error
+
+
 def summary(made: Mapping[tuple[str, ...], plans.Plan]) -> None:
     """Where to look next; of a sweep that is done, its jobs side by side."""
     if not made:
@@ -112,15 +141,30 @@ def summary(made: Mapping[tuple[str, ...], plans.Plan]) -> None:
     if plan.settings["launch"]["kind"] == "slurm":
         print(f"queued; hpc-curate status {plan.paths.root}")
         return
+    shared = set.intersection(*(set(overrides) for overrides in made))
+    names = [" ".join(part for part in overrides if part not in shared) or plan.hash for overrides in made]
+    found = [books.read(one) for one in made.values()]
     if len(made) > 1:
-        shared = set.intersection(*(set(overrides) for overrides in made))
-        names = [" ".join(part for part in overrides if part not in shared) or plan.hash for overrides in made]
-        funnels = [accounting.funnel(books.read(one)) for one in made.values()]
+        funnels = [accounting.funnel(one) for one in found]
         print(report_text.compare(dict(zip(names, funnels, strict=True))))
-    places = [State(one, Ledger(one.paths), verify=False).data_set() for one in made.values()]
-    for place in dict.fromkeys(place for place in places if place):
-        print(f"data set: {place}")
+    for name, one, tables in zip(names, made.values(), found, strict=True):
+        print(("" if len(made) == 1 else f"{name}, --plan {one.hash}: ") + outcome(tables))
+        place = State(one, Ledger(one.paths), verify=False).data_set()
+        if place:
+            print(f"  data set: {place}")
+        if "report" in one.steps:
+            print(f"  report: {one.paths.report(one.hash) / 'index.html'}")
     print(f"done; hpc-curate funnel {plan.paths.root}")
+
+
+def outcome(found: accounting.Books) -> str:
+    """One line: what is kept, and what failed."""
+    clips = accounting.clip_rows(found)
+    videos = accounting.video_rows(found, clips)
+    kept, failed = (clips["state"].to_pylist().count(state) for state in (accounting.KEPT, accounting.FAILED))
+    lost = videos["state"].to_pylist().count(accounting.FAILED)
+    nothing = "; nothing is kept: hpc-curate funnel says why" if not kept else ""
+    return f"{kept} of {clips.num_rows} clips kept; failed: {lost} of {videos.num_rows} videos, {failed} clips{nothing}"
 
 
 # -- checking overrides --------------------------------------------------------------------------------------------
@@ -185,28 +229,33 @@ def _explain(override: str, error: BaseException, default: Any) -> str:
     """One line on what is wrong with one override, with the nearest right name."""
     from omegaconf import OmegaConf
 
-    key, _, value = override.partition("=")
-    key = key.lstrip("+~")
+    key = override.partition("=")[0].lstrip("+~")
     said = " ".join(str(part) for part in (error, error.__cause__) if part)
     if "does not support deletion" in said:
         return f"{override}: a setting cannot be taken out; null or another choice of its group switches it off"
-    if "Could not find" in said:
-        folder = config.conf_dir() / key
-        choices = {path.stem for path in folder.glob("*.yaml")} if folder.is_dir() else set()
-        if key in ("stage", "measure", "cutter"):
-            from hpc_curate import registry
-
-            choices |= set(registry.names(key))
-        return f"{key}={value}: there is no such choice; {nearest(value, choices)}"
+    absent = re.search(r"Could not (?:find|load) '([^'/]+)/([^']+)'", said)
+    if absent:
+        group, choice = absent.groups()
+        choices = {path.stem for path in (config.conf_dir() / group).glob("*.yaml")}
+        choices |= set(registry.names(group)) if group in registry.FOLDERS else set()
+        return f"{group}={choice}: there is no such choice; {nearest(choice, choices)}"
     if any(word in said for word in ("converted to", "Unsupported", "incompatible")):
         cause = str(error.__cause__ or error).splitlines()[0]
         return f"{override}: {cause}"
-    known = _keys(OmegaConf.to_container(default, resolve=False))
-    parent = key.rpartition(".")[0]
-    while parent and parent not in known:
-        parent = parent.rpartition(".")[0]
-    beside = {name for name in known if name.rpartition(".")[0] == parent}
-    return f"there is no setting '{key}'; {nearest(key, beside)}"
+    return f"there is no setting '{key}'; {_right_name(key, _keys(OmegaConf.to_container(default, resolve=False)))}"
+
+
+def _right_name(key: str, known: set[str]) -> str:
+    """The key with its first wrong part put right."""
+    parts = key.split(".")
+    right = next(n for n in range(len(parts), -1, -1) if n == 0 or ".".join(parts[:n]) in known)
+    parent, wrong, rest = ".".join(parts[:right]), parts[right], parts[right + 1 :]
+    beside = {name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == parent}
+    hint = f"; +{key}=… adds a rule" if parent.endswith(".rules") else ""
+    close = difflib.get_close_matches(wrong, beside, n=1)
+    if close:
+        return f"did you mean '{'.'.join([*parts[:right], close[0], *rest])}'?{hint}"
+    return nearest(wrong, beside) + hint
 
 
 def _keys(node: Any, prefix: str = "") -> set[str]:

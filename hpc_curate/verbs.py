@@ -41,6 +41,9 @@ def retry(given: argparse.Namespace) -> int:
     for name in given.stages:
         if name not in plan.steps:
             raise ConfigError(f"the plan has no stage '{name}'; {nearest(name, plan.steps)}")
+    if all(state.done(name, unit) for name, step in plan.steps.items() for unit in range(step.units)):
+        print("nothing to do: every unit is done. A video that failed is data; hpc-curate table --videos says why")
+        return 0
     for name in given.stages or plan.steps:
         signature = state.signature(name) or plan.static_signature(name)
         for unit, attempt in ledger.attempts(name, signature).items():

@@ -26,6 +26,11 @@ MISTAKES = {
     "resources.scan.cpu=2": ("there is no setting 'resources.scan.cpu'", "'resources.scan.cpus'"),
     "stage=[scan,embed]": ("needs 'start_pts'", "no stage of the recipe writes it"),
     "stage=[scan,embed,shots]": ("needs 'start_pts'", "which stage shots writes after it"),
+    "measure=[motion,bordes]": ("measure=bordes: there is no such choice", "'borders'"),
+    "stage.select.rules.motio.min=1": ("there is no setting", "'stage.select.rules.motion.min'", "adds a rule"),
+    "select=lenient,strict": ("2 jobs", "add -m"),
+    "stage.scan.pack_per_s=-1": ("stage.scan.pack_per_s=-1", "above 0"),
+    "output=/proc/nowhere/out": ("output=/proc/nowhere/out",),
     "~stage.gate.rules": ("cannot be taken out", "another choice"),
     "unit.gb=[": ("'unit.gb=['", "cannot be read"),
 }

@@ -17,12 +17,15 @@ def write_rows(path: Path, rows: pa.Table) -> None:
     """Write the whole file or nothing.
 
     Raises:
-        ConfigError: the ending is none of .parquet, .csv, .jsonl.
+        ConfigError: the ending is none of .parquet, .csv, .jsonl, or the file cannot be written.
     """
     writers = {".parquet": _parquet, ".csv": _csv, ".jsonl": _jsonl}
     if path.suffix not in writers:
         raise ConfigError(f"--output {path}: the name must end in one of {', '.join(writers)}")
-    publish(path.absolute(), lambda temporary: writers[path.suffix](temporary, rows))
+    try:
+        publish(path.absolute(), lambda temporary: writers[path.suffix](temporary, rows))
+    except OSError as error:
+        raise ConfigError(f"--output {path} cannot be written: {error.strerror or error}") from error
 
 
 def _parquet(path: Path, rows: pa.Table) -> None:

@@ -74,6 +74,9 @@ class Scan(PerUnit):
         both = sorted(set(self.measures) & set(self.cutters))
         if both:
             raise ConfigError(f"measure and cutter share the name {', '.join(both)}; rename one")
+        for name in ("small_long_side_px", "native_per_s", "pack_per_s", "pack_long_side_px"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"stage.scan.{name}={getattr(self, name)} must be above 0")
 
     def writes(self) -> dict[str, pa.Schema]:
         return {"videos": VIDEOS, "series": SERIES, "frames": FRAMES}
