@@ -9,8 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
 from hpc_curate import config, units
-from hpc_curate.io import delivery, tables
+from hpc_curate.io import delivery
 from hpc_curate.ledger import Attempt, Ledger, Record
 from hpc_curate.plan import Plan, Step
 from hpc_curate.records import digest
@@ -104,24 +107,24 @@ class State:
 
     def _hash_of_kept(self, name: str, unit: int) -> str | None:
         stage = self.plan.steps[name].stage
-        if isinstance(stage, Merge):
-            return self._kept_by_merge(name).get(unit, kept_hash([])) if self.done(name, 0) else None
-        record = self.done(name, unit)
+        merged = isinstance(stage, Merge)
+        record = self.done(name, 0 if merged else unit)
         if record is None:
             return None
+        if merged:
+            return self._kept_by_merge(name, record, unit)
         return record.kept[1] if record.kept else digest(self.asked(name, unit), record.errors)
 
-    def _kept_by_merge(self, name: str) -> dict[int, str]:
+    def _kept_by_merge(self, name: str, record: Record, unit: int) -> str:
+        """The hash of what a merge keeps of a unit: its file is sorted by unit, so a task reads its own rows only."""
         if name not in self._kept:
-            record = self.done(name, 0)
-            assert record is not None
             keep = self.plan.steps[name].stage.keep_column  # type: ignore[attr-defined]
-            rows = tables.read_table(self.ledger.outputs(record, "rows"), ["unit", "clip_id", keep])
-            kept = rows.filter(rows[keep])
-            groups = kept.group_by("unit").aggregate([("clip_id", "list")])
+            mine = pc.field("unit") == unit if self.one_by_one else None
+            rows = ds.dataset(self.ledger.outputs(record, "rows")).to_table(["unit", "clip_id", keep], mine)
+            groups = rows.filter(rows[keep]).group_by("unit").aggregate([("clip_id", "list")])
             ids = zip(groups["unit"].to_pylist(), groups["clip_id_list"].to_pylist(), strict=True)
-            self._kept[name] = {unit: kept_hash(clips) for unit, clips in ids}
-        return self._kept[name]
+            self._kept[name] = {of: kept_hash(clips) for of, clips in ids}
+        return self._kept[name].get(unit, kept_hash([]))
 
     def _same_units(self, name: str) -> bool:
         stage = self.plan.steps[name].stage
