@@ -66,7 +66,7 @@ class Task:
         return self._record(last, asked, streams, have)
 
     def _todo(self, stage: PerUnit, last: Record | None) -> list[str]:
-        """What is asked for and not here: pieces of scan, or clips; `whole` for a unit that is made anew."""
+        """What is asked for and not here: pieces of scan, or clips; nothing for a unit that is made anew as a whole."""
         if stage.pieces():
             wanted = [f"{name}:{signature}" for name, signature in stage.pieces().items()]
             return [piece for piece in wanted if last is None or piece not in last.have]
