@@ -204,6 +204,9 @@ def _submit(plan: Plan, submission: Submission, after: Sequence[str]) -> str:
         jobs: list[Any] = executor.map_array(
             element, [str(plan.file)] * count, [submission.stage] * count, [submission.name] * count, indices
         )
+    except (TypeError, ValueError) as error:
+        plan.paths.submission(submission.name).unlink(missing_ok=True)
+        raise ConfigError(f"launch.sbatch has what submitit does not know: {str(error).splitlines()[0]}") from error
     except (FailedJobError, RuntimeError, OSError) as error:
         slurm.cancel_named(submission.name)
         plan.paths.submission(submission.name).unlink(missing_ok=True)

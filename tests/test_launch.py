@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hpc_curate import cli, config, launch, plan, run, submissions
-from hpc_curate.errors import SchedulerError
+from hpc_curate.errors import ConfigError, SchedulerError
 from hpc_curate.ledger import Ledger
 
 FAKE = Path(__file__).parent / "fake_slurm" / "fake.py"
@@ -83,13 +83,24 @@ def test_the_line_is_queued_in_one_go_each_stage_behind_those_it_reads(scheduler
 
 
 def test_cpu_and_gpu_stages_go_to_their_partitions_with_their_resources(scheduler: Path, prepared: Any) -> None:
-    launch.run(prepared("launch.cpu_partition=short", "launch.gpu_partition=a100", "resources.embed.gpus=1"))
+    own = ("launch.cpu_partition=short", "launch.gpu_partition=a100", "+launch.sbatch.account=abc")
+    launch.run(prepared(*own, "resources.embed.gpus=1"))
     options = {stage_of(found): found for found in scripts(scheduler).values()}
     assert {name: found["partition"] for name, found in options.items() if name != "embed"}.keys() >= {"scan", "cut"}
     assert {found["partition"] for name, found in options.items() if name != "embed"} == {"short"}
     assert (options["embed"]["partition"], options["embed"]["gres"]) == ("a100", "gpu:1")
     assert "gres" not in options["scan"]
     assert options["scan"]["signal"] == "USR2@60"
+    assert {found["account"] for found in options.values()} == {"abc"}
+
+
+def test_an_option_that_submitit_does_not_know_is_refused_before_anything_is_queued(
+    scheduler: Path, prepared: Any
+) -> None:
+    line = prepared("+launch.sbatch.acount=abc")
+    with pytest.raises(ConfigError, match="launch.sbatch.*acount"):
+        launch.run(line)
+    assert scripts(scheduler) == {} and submissions.every(line.paths) == []
 
 
 def test_arrays_stay_below_the_clusters_limits_and_hold_every_unit_once(scheduler: Path, prepared: Any) -> None:
