@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
 
 from hpc_curate import registry
 from hpc_curate.errors import ConfigError
@@ -188,6 +187,7 @@ def resolve(config: Any) -> dict[str, Any]:
     Raises:
         ConfigError: a value that must be given is missing.
     """
+    from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     missing = sorted(OmegaConf.missing_keys(config))
