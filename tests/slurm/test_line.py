@@ -108,7 +108,7 @@ def test_the_whole_line_queued_in_one_go_makes_the_same_tars(
     before = slurm_says("squeue", "-h", "-r", "-o", "%j")
     curate("run", *queue)  # on a running folder: nothing twice
     assert len(before.splitlines()) >= len(slurm_says("squeue", "-h", "-r", "-o", "%j").splitlines())
-    (script,) = (run / "logs" / "embed").glob("*submission*.sh")
+    (script,) = (run / "logs" / "embed").glob("[0-9]*_submission.sh")
     for option in ("--partition=gpu", "--gres=gpu:1", "--dependency=afterany:"):
         assert f"#SBATCH {option}" in script.read_text()
     seen = until(run, ended)
