@@ -36,7 +36,7 @@ def curate(*arguments: str, code: int = 0) -> str:
 
 
 def place(said: str) -> str:
-    return re.search(r"^data set: (.*)$", said, re.MULTILINE)[1]
+    return re.search(r"^ *data set: (.*)$", said, re.MULTILINE)[1]
 
 
 def in_folder(folder: str | Path) -> dict[str, bytes]:
