@@ -46,10 +46,6 @@ class RunPaths:
     def done(self, stage: str, signature: str, unit: int) -> Path:
         return self.stage(stage, signature) / "done" / f"{unit:05d}.json"
 
-    def folded(self, stage: str, signature: str) -> Path:
-        """Done records of many units in one table."""
-        return self.stage(stage, signature) / "done.parquet"
-
     def attempts(self, stage: str, signature: str, unit: int) -> Path:
         """What is known of a unit that is not done: attempts, the item in flight, strikes, the last failure."""
         return self.stage(stage, signature) / "attempts" / f"{unit:05d}.json"
