@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,8 @@ class Plan:
     units: int
     steps: dict[str, Step]
     writers: dict[str, str]  # column or table name -> stage
+    _static: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    _work: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def limits(self) -> config.Limits:
@@ -59,13 +61,17 @@ class Plan:
 
     def static_signature(self, name: str) -> str:
         """The signature without what merges have read; for merges and what follows them it is not the whole."""
-        step = self.steps[name]
-        return step.stage.signature([self.static_signature(upstream) for upstream in step.upstream])
+        if name not in self._static:
+            step = self.steps[name]
+            self._static[name] = step.stage.signature([self.static_signature(upstream) for upstream in step.upstream])
+        return self._static[name]
 
     def work_signature(self, name: str) -> str:
         """The static signature together with what the stage will be asked for."""
-        asked = [self.work_signature(before) for before in self.steps[name].waits_for]
-        return digest(self.static_signature(name), asked, self.steps[name].units)
+        if name not in self._work:
+            asked = [self.work_signature(before) for before in self.steps[name].waits_for]
+            self._work[name] = digest(self.static_signature(name), asked, self.steps[name].units)
+        return self._work[name]
 
 
 def build(settings: Mapping[str, Any], units: int) -> Plan:
@@ -135,13 +141,8 @@ def save(plan: Plan) -> None:
     """Write the plan once; `latest` names it."""
     if not plan.file.exists():
         body = {"hash": plan.hash, "version": __version__, "units": plan.units, "settings": plan.settings}
-        text = config.dump(body)
-        tables.publish(plan.file, lambda path: _write(path, text))
-    tables.publish(plan.paths.latest, lambda path: _write(path, plan.hash + "\n"))
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text)
+        tables.write_text(plan.file, config.dump(body))
+    tables.write_text(plan.paths.latest, plan.hash + "\n")
 
 
 def load(file: Path) -> Plan:

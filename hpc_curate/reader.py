@@ -36,6 +36,7 @@ class Reader:
         self.unit = unit
         self.resources: Resources = self._step.resources
         self._videos: list[Video] | None = None
+        self._found: dict[str, list[Record]] = {}
         self._stores: OrderedDict[tuple[str, int], _Blobs] = OrderedDict()
 
     # -- the unit ------------------------------------------------------------------------------------------------
@@ -48,7 +49,8 @@ class Reader:
 
     def videos(self) -> list[Video]:
         if self._videos is None:
-            self._videos = [video for unit in self._units() for video in units.read(self._state.plan.paths, unit)]
+            paths, mine = self._state.plan.paths, self._units()
+            self._videos = units.read(paths, self.unit) if mine == [self.unit] else units.read_first(paths, len(mine))
         return self._videos
 
     # -- tables --------------------------------------------------------------------------------------------------
@@ -62,6 +64,9 @@ class Reader:
         return tables.read_table(paths, columns, self._state.plan.steps[writer].stage.writes()[name])
 
     def _records(self, writer: str) -> list[Record]:
+        """The records that this task reads of a stage; looked up, and their files stat-ed, once."""
+        if writer in self._found:
+            return self._found[writer]
         step = self._state.plan.steps[writer]
         if isinstance(step.stage, Merge):
             wanted = [0]
@@ -69,13 +74,14 @@ class Reader:
             wanted = list(range(step.units))
         else:
             wanted = self._units()
-        records = []
+        records: list[Record] = []
         for unit in wanted:
             record = self._state.done(writer, unit)
             if record is not None and self._state.ledger.valid(record):
                 records.append(record)
             elif not (self._state.allow_failed and self._state.failed(writer, unit)):
                 raise Blocked(f"{self._stage} reads {writer}, whose unit {unit} is not done")
+        self._found[writer] = records
         return records
 
     # -- clips ---------------------------------------------------------------------------------------------------

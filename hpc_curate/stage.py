@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from hpc_curate.errors import BadInput, UnitFailed
-from hpc_curate.io.tables import size_and_sha256
+from hpc_curate.io.tables import sha256_of_weights
 from hpc_curate.records import digest
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Stage:
 
     def signature(self, upstream: Sequence[str]) -> str:
         """16 hex digits over all that changes the content of the rows, and nothing else."""
-        weights = [size_and_sha256(path)[1] for path in self.weights()]
+        weights = [sha256_of_weights(path) for path in self.weights()]
         return digest(self.name, self.version, self.settings(), weights, sorted(upstream))
 
     def load(self, resources: Resources) -> Any:

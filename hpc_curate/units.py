@@ -65,7 +65,15 @@ def freeze(paths: RunPaths, entries: pa.Table, *, unit_gb: float, unit_videos: i
 
 def read(paths: RunPaths, unit: int) -> list[Video]:
     """The videos of a unit, in their frozen order; only the row groups that can hold it are read."""
-    rows = _filtered(paths, ("unit", "=", unit), UNITS.names)
+    return _videos(_filtered(paths, ("unit", "=", unit), UNITS.names))
+
+
+def read_first(paths: RunPaths, units: int) -> list[Video]:
+    """The videos of the first `units` units."""
+    return _videos(_filtered(paths, ("unit", "<", units), UNITS.names))
+
+
+def _videos(rows: pa.Table) -> list[Video]:
     return [
         Video(row["video_id"], row["uri"], row["name"], row["bytes"], row["version"], json.loads(row["extra"]))
         for row in rows.to_pylist()

@@ -104,7 +104,7 @@ class Element:
         # A merge looks at everything; a task of one unit at the records of its own unit, once a merge before it has
         # been found.
         alone = isinstance(self.stage, PerUnit) and self.stage.units_from is None
-        merged = {name: self._signature_of(name) for name in self._merges() if alone}
+        merged = dict(self._merges_before()) if alone else {}
         state = State(self.plan, self.ledger, verify=not alone, one_by_one=alone, _signatures=merged)
         signature = state.signature(self.name)
         in_the_way = state.in_the_way(self.name) if signature is None or isinstance(self.stage, Merge) else []
@@ -136,16 +136,15 @@ class Element:
             "%s unit %d: %d rows, %d errors, %.1f s", self.name, unit, record.rows, record.errors, time.time() - began
         )
 
-    def _merges(self) -> list[str]:
-        """The merges that come before this stage, and what hangs on them."""
-        before = itertools.takewhile(lambda name: name != self.name, self.plan.steps)
-        return [name for name in before if isinstance(self.plan.steps[name].stage, Merge)]
-
-    def _signature_of(self, name: str) -> str | None:
-        """Found once for all units of the element: it takes a look at every unit of the run."""
-        if self._known.get(name) is None:
-            self._known[name] = State(self.plan, self.ledger).signature(name)
-        return self._known[name]
+    def _merges_before(self) -> dict[str, str | None]:
+        """The signatures of the merges before this stage: one look at every unit of the run for the whole element,
+        unless one of them was not there yet."""
+        if not self._known or None in self._known.values():
+            state = State(self.plan, self.ledger)
+            before = itertools.takewhile(lambda name: name != self.name, self.plan.steps)
+            merges = [name for name in before if isinstance(self.plan.steps[name].stage, Merge)]
+            self._known = {name: state.signature(name) for name in merges}
+        return self._known
 
     def _begin(self, signature: str, unit: int) -> Attempt:
         attempt = self.ledger.begin(self.name, signature, unit, self.allocation.job, self.allocation.requeued)

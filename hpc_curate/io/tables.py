@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +64,16 @@ def flush(path: Path) -> None:
 
 def write_json(path: Path, value: Any, token: str = "") -> None:
     """Publish a JSON file."""
-    text = json.dumps(value, indent=1, sort_keys=True)
-    publish(path, lambda temporary: _write_text(temporary, text), token)
+    write_text(path, json.dumps(value, indent=1, sort_keys=True), token)
 
 
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text)
+def write_text(path: Path, text: str, token: str = "") -> None:
+    """Publish a text file in UTF-8."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    publish(path, write, token)
 
 
 def read_json(path: Path) -> Any | None:
@@ -115,6 +120,17 @@ def read_table(
     if schema is None:
         raise FileNotFoundError("no parts to read")
     return (schema if columns is None else pa.schema([schema.field(name) for name in columns])).empty_table()
+
+
+def sha256_of_weights(path: Path) -> str:
+    """The checksum of a large file that does not change under us: read once per process."""
+    seen = path.stat()
+    return _sha256_once(path, seen.st_size, seen.st_mtime_ns)
+
+
+@cache
+def _sha256_once(path: Path, _size: int, _mtime_ns: int) -> str:
+    return size_and_sha256(path)[1]
 
 
 def size_and_sha256(path: Path) -> tuple[int, str]:

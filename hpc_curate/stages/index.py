@@ -15,7 +15,7 @@ import yaml
 
 from hpc_curate import __version__
 from hpc_curate.errors import MergeRefused
-from hpc_curate.io.tables import publish, write_table
+from hpc_curate.io.tables import write_table, write_text
 from hpc_curate.stage import Merge, Tables
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Index(Merge):
             "README.md": "\n\n".join(self._card(inputs, clips, buckets)) + "\n",
         }
         for name, text in texts.items():
-            delivery.put(name, partial(publish_text, text=text))
+            delivery.put(name, partial(write_text, text=text))
         index = tars.rename_columns({"clip_id": "sample"}).select(INDEX.names)
         delivery.put("index.parquet", lambda path: write_table(path, index, INDEX, None))
         return {"buckets": buckets}
@@ -191,15 +191,6 @@ def urls(tars: Sequence[str]) -> list[str]:
         f"{stem}-{{{min(found)}..{max(found)}}}.tar" if len(found) > 1 else f"{stem}-{found[0]}.tar"
         for stem, found in numbers.items()
     ]
-
-
-def publish_text(path: Path, text: str) -> None:
-    """Publish a text file in UTF-8."""
-    publish(path, lambda temporary: _write(temporary, text))
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def _buckets(clips: pa.Table, samples: pa.Table, sizes: dict[str, int]) -> pa.Table:

@@ -65,8 +65,7 @@ class Report(Merge):
             costs=inputs.costs(),
             question=question,
         )
-        html = render(page).encode()
-        tables.publish(inputs.report_folder() / "index.html", lambda path: _write(path, html))
+        tables.write_text(inputs.report_folder() / "index.html", render(page))
         return {"funnel": funnel}
 
     def publishes(self, inputs: Inputs) -> list[Path]:
@@ -207,7 +206,3 @@ def _tars(samples: pa.Table | None) -> pa.Table | None:
     if samples is None:
         return None
     return samples.group_by("tar").aggregate([([], "count_all")]).sort_by("tar").rename_columns(["tar", "samples"])
-
-
-def _write(path: Any, content: bytes) -> None:
-    path.write_bytes(content)

@@ -17,7 +17,7 @@ from hpc_curate.inputs import Inputs
 from hpc_curate.io import child
 from hpc_curate.io.child import Limits
 from hpc_curate.io.pipes import Grid, Picture
-from hpc_curate.io.tables import size_and_sha256
+from hpc_curate.io.tables import sha256_of_weights, size_and_sha256
 from hpc_curate.io.video import (
     Decoding,
     Policy,
@@ -159,7 +159,7 @@ class Scan(PerUnit):
 def _signature(measure: Measure) -> str:
     """Of a piece: what changes its series, and nothing else."""
     settings = {name: getattr(measure, name) for name in measure.series_settings}
-    weights = [size_and_sha256(path)[1] for path in measure.weights()]
+    weights = [sha256_of_weights(path) for path in measure.weights()]
     return digest(measure.name, measure.version, settings, weights)
 
 
