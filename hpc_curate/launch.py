@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hpc_curate import config, slurm, submissions
+from hpc_curate import config, container, slurm, submissions
 from hpc_curate import plan as plans
 from hpc_curate.errors import ConfigError, Preempted, SchedulerError, UnitFailed
 from hpc_curate.io import delivery
@@ -28,6 +28,7 @@ from hpc_curate.worker import Allocation, Element, catch_signals
 
 log = logging.getLogger(__name__)
 
+START_ME_AGAIN = 75  # the exit code; EX_TEMPFAIL of sysexits.h
 _POLL_S = 0.5
 
 
@@ -57,26 +58,33 @@ def _recheck_delivery(plan: Plan) -> None:
 
 
 def element(plan_file: str, stage: str, submission: str, index: str) -> None:
-    """The payload of one array element.
-
-    Raises:
-        UnitFailed: some of its units are not done, so that the scheduler sees a failure.
-    """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    """The payload of one array element; its exit code is that of `work`."""
     slurm.clear_stale_result()
     plan = plans.load(Path(plan_file))
-    units = submissions.read(plan.paths.submission(submission)).elements[int(index)]
+    code = work(plan, stage, submissions.read(plan.paths.submission(submission)).elements[int(index)])
+    if code:
+        sys.exit(code)
+
+
+def work(plan: Plan, stage: str, units: Sequence[int]) -> int:
+    """Do units of a stage in this process, as a task of whatever has started it.
+
+    Returns the exit code: 0 all of them are done, 1 some are not (the log and the ledger say why), 75 stopped by a
+    signal or the walltime: start me again.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     grace_s = plan.settings["launch"].get("grace_s", 60)
-    work = Element(plan, stage, _allocation(grace_s))
-    catch_signals(work, grace_s / 2)
+    task = Element(plan, stage, _allocation(grace_s))
+    catch_signals(task, grace_s / 2)
     try:
-        open_units = work.run(units)
+        open_units = task.run(units)
     except Preempted as error:
         log.warning("%s: %s", stage, error)
-        slurm.requeue_myself(work.stopped)
-        raise
+        slurm.requeue_myself(task.stopped)
+        return START_ME_AGAIN
     if open_units:
-        raise UnitFailed(f"{stage}: {open_units} of {len(units)} units are not done; hpc-curate logs shows why")
+        log.error("%s: %d of %d units are not done; hpc-curate logs shows why", stage, open_units, len(units))
+    return int(open_units > 0)
 
 
 def _allocation(grace_s: float) -> Allocation:
@@ -195,10 +203,10 @@ def _submit(plan: Plan, submission: Submission, after: Sequence[str]) -> str:
     from submitit.core.utils import FailedJobError
 
     folder = _private(plan.paths.logs(submission.stage))
-    settings = plan.settings["launch"]
     try:
-        executor = submitit.SlurmExecutor(folder=folder, python=settings["python"])
-        executor.update_parameters(**slurm.parameters(plan, submission, after))
+        inside = container.inside(plan, submission.stage)
+        executor = submitit.SlurmExecutor(folder=folder, python=inside.python)
+        executor.update_parameters(**slurm.parameters(plan, submission, after), srun_args=list(inside.srun_args))
         indices = [str(index) for index in range(len(submission.elements))]
         count = len(indices)
         jobs: list[Any] = executor.map_array(
