@@ -21,11 +21,11 @@ readonly nobody=65534
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 install=false
-marks=(-m "not slow")
+full=false
 for option in "$@"; do
   case $option in
     --install) install=true ;;
-    --full) marks=() ;;
+    --full) full=true ;;
     *)
       echo "check: $option is not known; see the head of tools/check.sh" >&2
       exit 2
@@ -97,16 +97,22 @@ lint() {
 }
 
 # pytest with our options; what was skipped stands above its closing line.
-tests() { as_tester "$venv/bin/python" -m pytest -p no:cacheprovider -q -r fEs --durations 15 "${marks[@]}" "$@"; }
+tests() { as_tester "$venv/bin/python" -m pytest -p no:cacheprovider -q -r fEs --durations 15 "$@"; }
 
 # One after another: these share a cluster, and its jobs want the cores.
-slurm_tests() { tests tests/slurm; }
+slurm_tests() { tests -m "not slow" tests/slurm; }
 
-other_tests() {
-  local parallel=()
-  "$venv/bin/python" -c "import xdist" 2>/dev/null && parallel=(--numprocesses 2 --dist loadfile)
-  tests "${parallel[@]}" --ignore tests/slurm
+# in_two SHARE ...: by two processes that share out what is run by file or one by one.
+in_two() {
+  local parallel=() share=$1
+  shift
+  "$venv/bin/python" -c "import xdist" 2>/dev/null && parallel=(--numprocesses 2 --dist "$share")
+  tests "${parallel[@]}" "$@"
 }
+
+other_tests() { in_two loadfile -m "not slow" --ignore tests/slurm; }
+
+slow_tests() { in_two load -m slow; }
 
 drop=true
 source=$root
@@ -141,6 +147,7 @@ phase lint lint || true
 phase types "$venv/bin/mypy" || true
 phase "tests on Slurm" slurm_tests || true
 phase tests other_tests || true
+$full && { phase "slow tests" slow_tests || true; }
 if [ ${#failed[@]} -gt 0 ]; then
   echo "check: FAILED: ${failed[*]} ($SECONDS s)" >&2
   exit 1
