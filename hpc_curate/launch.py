@@ -197,19 +197,29 @@ def _queue(plan: Plan) -> None:
         log.info("%-8s %d units queued as %s", name, len(missing), ", ".join(jobs[name]))
 
 
+def executor(plan: Plan, submission: Submission, after: Sequence[str], folder: Path) -> Any:
+    """submitit's, with all that the arrays of a stage are given; it un-pickles what lies in its folder.
+
+    Raises:
+        ValueError, TypeError: launch.sbatch has what submitit does not know.
+    """
+    import submitit
+
+    inside = container.inside(plan, submission.stage)
+    made = submitit.SlurmExecutor(folder=folder, python=inside.python)
+    made.update_parameters(**slurm.parameters(plan, submission, after), srun_args=list(inside.srun_args))
+    return made
+
+
 def _submit(plan: Plan, submission: Submission, after: Sequence[str]) -> str:
     """One sbatch through submitit; a job that was accepted without an answer is taken back first."""
-    import submitit
     from submitit.core.utils import FailedJobError
 
     folder = _private(plan.paths.logs(submission.stage))
     try:
-        inside = container.inside(plan, submission.stage)
-        executor = submitit.SlurmExecutor(folder=folder, python=inside.python)
-        executor.update_parameters(**slurm.parameters(plan, submission, after), srun_args=list(inside.srun_args))
         indices = [str(index) for index in range(len(submission.elements))]
         count = len(indices)
-        jobs: list[Any] = executor.map_array(
+        jobs: list[Any] = executor(plan, submission, after, folder).map_array(
             element, [str(plan.file)] * count, [submission.stage] * count, [submission.name] * count, indices
         )
     except (TypeError, ValueError) as error:
