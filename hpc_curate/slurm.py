@@ -53,7 +53,7 @@ def limits(settings: Mapping[str, Any]) -> Limits:
 
 
 def _max_array_size() -> int:
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _ask(["scontrol", "show", "config"]), re.MULTILINE)
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", ask(["scontrol", "show", "config"]), re.MULTILINE)
     # The limit is on the highest index; arrays here count from zero.
     return int(found.group(1)) if found else _DEFAULT_ARRAY_SIZE
 
@@ -62,7 +62,7 @@ def _max_submit_jobs() -> int | None:
     """The smallest limit of the user's associations; None without accounting."""
     query = ["sacctmgr", "-nP", "show", "assoc", f"user={getpass.getuser()}", "format=MaxSubmitJobs"]
     try:
-        found = [int(line) for line in _ask(query).split() if line.isdigit()]
+        found = [int(line) for line in ask(query).split() if line.isdigit()]
     except SchedulerError:
         return None
     return min(found, default=None)
@@ -76,7 +76,7 @@ def live(submitted: Sequence[Submission]) -> list[Live]:
     """
     if not submitted:
         return []
-    lines = _ask(["squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%F|%K|%T|%j"]).splitlines()
+    lines = ask(["squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%F|%K|%T|%j"]).splitlines()
     by_name: dict[str, list[tuple[str, str, str]]] = {}
     for line in lines:
         job, index, state, name = line.split("|", 3)
@@ -120,13 +120,13 @@ def parameters(plan: Plan, submission: Submission, after: Sequence[str]) -> dict
 def cancel(live_jobs: Sequence[Live]) -> None:
     """Cancel what is still queued or running, in one call."""
     if live_jobs:
-        _ask(["scancel", *sorted({one.job_id for one in live_jobs})])
+        ask(["scancel", *sorted({one.job_id for one in live_jobs})])
 
 
 def cancel_named(name: str) -> None:
     """Take back a job that may have been accepted although sbatch did not say so."""
     try:
-        _ask(["scancel", f"--name={name}", f"--user={getpass.getuser()}"])
+        ask(["scancel", f"--name={name}", f"--user={getpass.getuser()}"])
     except SchedulerError:
         return
 
@@ -137,7 +137,12 @@ def reason(error: BaseException) -> str:
     return lines[-1] if lines else str(error).strip().splitlines()[-1]
 
 
-def _ask(argv: list[str]) -> str:
+def ask(argv: list[str]) -> str:
+    """What a command of Slurm prints.
+
+    Raises:
+        SchedulerError: it is not here, does not answer, or refuses.
+    """
     if shutil.which(argv[0]) is None:
         raise SchedulerError(f"{argv[0]} is not on this machine's PATH; use launch=local, or go to a login node")
     try:
@@ -173,7 +178,7 @@ def requeue_myself(signal_name: str) -> None:
     """After the warning before the walltime: back into the queue. At SIGTERM Slurm itself decides."""
     job = my_job()
     if job and signal_name != "SIGTERM":
-        _ask(["scontrol", "requeue", job])
+        ask(["scontrol", "requeue", job])
 
 
 def clear_stale_result() -> None:
