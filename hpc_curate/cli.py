@@ -26,6 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CurateError as error:
         print(f"hpc-curate: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
+    except KeyboardInterrupt:
+        print("hpc-curate: interrupted; the same command does what is missing", file=sys.stderr)
+        return 130
     except BrokenPipeError:
         # `… | head` has seen enough; Python would complain once more when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -43,6 +46,10 @@ def _parser() -> argparse.ArgumentParser:
 
     retry = _of_a_run(verbs, "retry", "forgive failed units and do what is missing")
     retry.add_argument("stages", nargs="*", metavar="STAGES", help="only these stages; default: all")
+
+    work = _of_a_run(verbs, "work", "do some units in this process, for whatever starts processes; exit code 75: again")
+    work.add_argument("stages", nargs="*", metavar="STAGES", help="default: all before the first merge")
+    work.add_argument("--unit", type=int, nargs="+", default=[], help="which; a merge has none", metavar="N")
 
     _of_a_run(verbs, "cancel", "cancel what this run has in the queue, and nothing else")
 

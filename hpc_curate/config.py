@@ -29,6 +29,14 @@ class Unit:
 
 
 @dataclasses.dataclass(frozen=True)
+class Work:
+    """What one job of a sweep does in the process that it is started in; nothing: the whole line."""
+
+    units: tuple[int, ...] = ()
+    stages: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Limits:
     """When to give up."""
 
@@ -179,6 +187,19 @@ def unit(config: Mapping[str, Any]) -> Unit:
     if settings.gb <= 0 or settings.videos < 1:
         raise ConfigError(f"unit.gb={settings.gb} and unit.videos={settings.videos} must be above 0")
     return settings
+
+
+def work(values: Mapping[str, Any]) -> Work:
+    """What one job does: a single unit or stage may stand for a list of one.
+
+    Raises:
+        ConfigError: a wrong name, or something else than numbers of units and names of stages.
+    """
+    lists = {key: value if isinstance(value, list) else [value] for key, value in values.items() if value is not None}
+    made: Work = make(Work, lists, "work")
+    if not all(type(unit) is int for unit in made.units) or not all(type(stage) is str for stage in made.stages):
+        raise ConfigError(f"work.units are numbers and work.stages are names, not {dict(values)}")
+    return made
 
 
 def resolve(config: Any) -> dict[str, Any]:

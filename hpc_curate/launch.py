@@ -39,11 +39,15 @@ def run(plan: Plan) -> None:
         CurateError: a stage did not finish (inline, local), or Slurm refused.
     """
     _recheck_delivery(plan)
-    kinds = {"inline": _run_here, "local": _run_here, "slurm": _queue}
+    kinds = {"inline": _run_here, "local": _run_here, "slurm": _queue, "none": _leave_to_others}
     kind = plan.settings["launch"]["kind"]
     if kind not in kinds:
         raise ConfigError(f"launch.kind='{kind}' is no launcher; {nearest(kind, kinds)}")
     kinds[kind](plan)
+
+
+def _leave_to_others(plan: Plan) -> None:
+    log.info("the plan is saved, and nothing is started: launch=none")
 
 
 def _recheck_delivery(plan: Plan) -> None:

@@ -2,69 +2,67 @@
 
 from __future__ import annotations
 
-import difflib
-import itertools
 import logging
 import os
-import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hpc_curate import accounting, books, config, launch, registry, sources, units
+from hpc_curate import accounting, books, config, jobs, overrides, sources, units
 from hpc_curate import plan as plans
-from hpc_curate.errors import ConfigError, CurateError
+from hpc_curate.errors import ConfigError
 from hpc_curate.io import delivery
 from hpc_curate.io.paths import RunPaths
+from hpc_curate.jobs import Job, Jobs
 from hpc_curate.ledger import Ledger
-from hpc_curate.nearest import nearest
+from hpc_curate.overrides import Words, compose
+from hpc_curate.plan import Plan
 from hpc_curate.report import text as report_text
 from hpc_curate.state import State
 
-_HYDRA_ONLY = ("--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--shell-completion", "-sc", "--version")
+Planned = dict[tuple[str, ...], tuple[Plan, Job]]  # by the overrides of the job
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Check every job of the sweep, then let Hydra run them. Returns the exit code."""
+    """Check and plan every job of the sweep, then let Hydra run them. Returns the exit code."""
     import hydra
-    from hydra.core.hydra_config import HydraConfig
 
     config.register()
-    if not any(argument.split("=")[0] in _HYDRA_ONLY for argument in arguments):
-        overrides = [argument for argument in arguments if not argument.startswith("-")]
-        jobs = list(compose_all(overrides))
-        if len(jobs) > 1 and not {"-m", "--multirun"} & set(arguments):
-            raise ConfigError(f"these overrides are {len(jobs)} jobs; add -m to run them as a sweep")
-        for settings in jobs:
-            check(settings)
-        for settings in jobs:
-            make_folders(settings)
-    made: dict[tuple[str, ...], plans.Plan] = {}
-
-    def job(cfg: Any) -> None:
-        made[tuple(HydraConfig.get().overrides.task)] = curate(cfg)
-
-    sys.argv = ["hpc-curate run", *arguments]
     logging.raiseExceptions = False  # `run … | head` is no reason for tracebacks
-    hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="config")(job)()
-    summary(made)
+    words = overrides.read(arguments)
+    sys.argv = ["hpc-curate run", *words.every]
+    run_by_hydra = hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="config")
+    if words.question:
+        run_by_hydra(lambda _composed: None)()
+        return 0
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
+    elsewhere = overrides.elsewhere(words)
+    planned = plan_jobs(words, elsewhere)
+    run_by_hydra(Jobs({of: job for of, (_, job) in planned.items()}, elsewhere))()
+    summary(planned)
     return 0
 
 
-def curate(cfg: Any) -> plans.Plan:
-    """One job of Hydra: freeze the units, save the plan, launch it."""
-    try:
-        plan = prepare(config.resolve(cfg))
-        launch.run(plan)
-    except CurateError as error:
-        # Hydra would print a traceback; SystemExit passes through it with our exit code.
-        print(f"hpc-curate: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, ConfigError) else 1)
-    except KeyboardInterrupt:
-        print("hpc-curate: interrupted; the same command does what is missing", file=sys.stderr)
-        sys.exit(130)
-    return plan
+def plan_jobs(words: Words, elsewhere: bool) -> Planned:
+    """Freeze the units and save the plan of every job, before any of them starts.
+
+    Raises:
+        ConfigError: one of them is wrong; then nothing is written.
+    """
+    found = {job: overrides.apart(job) for job in overrides.jobs(words)}
+    # A sweep over units has one plan; composing it once for each unit would take minutes.
+    asked = dict.fromkeys(rest for rest, _ in found.values())
+    settings = {rest: config.resolve(compose([*words.hydra, *rest])) for rest in asked}
+    for one in settings.values():
+        check(one)
+    work = {job: config.work(values) for job, (_, values) in found.items()}
+    if elsewhere and not all(one.units or one.stages for one in work.values()):
+        raise ConfigError("this launcher starts one process per job: say what each does, such as work.units=0,1,2,3")
+    for one in settings.values():
+        make_folders(one)
+    made = {rest: prepare(one) for rest, one in settings.items()}
+    return {job: (made[rest], jobs.planned(made[rest], work[job])) for job, (rest, _) in found.items()}
 
 
 def prepare(settings: dict[str, Any]) -> plans.Plan:
@@ -75,7 +73,8 @@ def prepare(settings: dict[str, Any]) -> plans.Plan:
     """
     log = logging.getLogger(__name__)
     check(settings)
-    # Tasks and later commands may run in another folder.
+    # Which job does what is no part of a plan. Tasks and later commands may run in another folder.
+    settings = {key: value for key, value in settings.items() if key != "work"}
     settings = {**settings, "output": config.output(settings), "run_dir": str(Path(settings["run_dir"]).absolute())}
     paths = RunPaths(Path(settings["run_dir"]))
     entries = sources.entries(settings["input"], config.source(settings))
@@ -133,16 +132,26 @@ def make_folders(settings: dict[str, Any]) -> None:
             raise ConfigError(f"{name}={place} cannot be made: {error.strerror}") from error
 
 
-def summary(made: Mapping[tuple[str, ...], plans.Plan]) -> None:
+def summary(planned: Planned) -> None:
     """Where to look next; of a sweep that is done, its jobs side by side."""
-    if not made:
-        return
-    plan = list(made.values())[-1]
-    if plan.settings["launch"]["kind"] == "slurm":
+    plan, last = list(planned.values())[-1]
+    kind = plan.settings["launch"]["kind"]
+    if last.stages:
+        print(f"{len(planned)} jobs are done; the same command without -m, launcher and work does what is missing")
+    elif kind == "none":
+        print(f"planned: {plan.units} units; hpc-curate work {plan.paths.root} --unit 0")
+    elif kind == "slurm":
         print(f"queued; hpc-curate status {plan.paths.root}")
-        return
+    else:
+        _results({overrides: made for overrides, (made, _) in planned.items()})
+        print(f"done; hpc-curate funnel {plan.paths.root}")
+
+
+def _results(made: Mapping[tuple[str, ...], Plan]) -> None:
     shared = set.intersection(*(set(overrides) for overrides in made))
-    names = [" ".join(part for part in overrides if part not in shared) or plan.hash for overrides in made]
+    names = [
+        " ".join(part for part in overrides if part not in shared) or plan.hash for overrides, plan in made.items()
+    ]
     found = [books.read(one) for one in made.values()]
     if len(made) > 1:
         funnels = [accounting.funnel(one) for one in found]
@@ -154,7 +163,6 @@ def summary(made: Mapping[tuple[str, ...], plans.Plan]) -> None:
             print(f"  data set: {place}")
         if "report" in one.steps:
             print(f"  report: {one.paths.report(one.hash) / 'index.html'}")
-    print(f"done; hpc-curate funnel {plan.paths.root}")
 
 
 def outcome(found: accounting.Books) -> str:
@@ -165,105 +173,3 @@ def outcome(found: accounting.Books) -> str:
     lost = videos["state"].to_pylist().count(accounting.FAILED)
     nothing = "; nothing is kept: hpc-curate funnel says why" if not kept else ""
     return f"{kept} of {clips.num_rows} clips kept; failed: {lost} of {videos.num_rows} videos, {failed} clips{nothing}"
-
-
-# -- checking overrides --------------------------------------------------------------------------------------------
-
-
-def compose_all(overrides: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The settings of every job of a sweep.
-
-    Raises:
-        ConfigError: one override is wrong; the message names it and the nearest right name.
-    """
-    for job_overrides in _sweep(overrides):
-        yield config.resolve(compose(job_overrides))
-
-
-def compose(overrides: Sequence[str]) -> Any:
-    """One composed configuration.
-
-    Raises:
-        ConfigError: an override is wrong.
-    """
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    with initialize_config_dir(version_base="1.3", config_dir=str(config.conf_dir())):
-        try:
-            return hydra_compose("config", overrides=list(overrides))
-        except (HydraException, OmegaConfBaseException) as error:
-            good: list[str] = []
-            # Choices of groups first: what a setting may be called depends on them.
-            for override in sorted(overrides, key=lambda text: "." in text.split("=")[0]):
-                try:
-                    hydra_compose("config", overrides=[*good, override])
-                    good.append(override)
-                except (HydraException, OmegaConfBaseException) as cause:
-                    raise ConfigError(_explain(override, cause, hydra_compose("config", overrides=good))) from cause
-            raise ConfigError(str(error).splitlines()[0]) from error
-
-
-def _sweep(overrides: Sequence[str]) -> Iterator[list[str]]:
-    """The product of all sweeps, as Hydra's own sweeper makes it."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    axes: list[list[str]] = []
-    for text in overrides:
-        try:
-            override = OverridesParser.create().parse_override(text)
-        except HydraException as error:
-            raise ConfigError(f"'{text}' cannot be read: {str(error).splitlines()[0]}") from error
-        if override.key_or_group.startswith("hydra"):
-            continue
-        key = text.split("=", 1)[0]
-        values = override.sweep_string_iterator() if override.is_sweep_override() else None
-        axes.append([f"{key}={value}" for value in values] if values is not None else [text])
-    return (list(job) for job in itertools.product(*axes))
-
-
-def _explain(override: str, error: BaseException, default: Any) -> str:
-    """One line on what is wrong with one override, with the nearest right name."""
-    from omegaconf import OmegaConf
-
-    key = override.partition("=")[0].lstrip("+~")
-    said = " ".join(str(part) for part in (error, error.__cause__) if part)
-    if "does not support deletion" in said:
-        return f"{override}: a setting cannot be taken out; null or another choice of its group switches it off"
-    absent = re.search(r"Could not (?:find|load) '([^'/]+)/([^']+)'", said)
-    if absent:
-        group, choice = absent.groups()
-        choices = {path.stem for path in (config.conf_dir() / group).glob("*.yaml")}
-        choices |= set(registry.names(group)) if group in registry.FOLDERS else set()
-        return f"{group}={choice}: there is no such choice; {nearest(choice, choices)}"
-    if any(word in said for word in ("converted to", "Unsupported", "incompatible")):
-        cause = str(error.__cause__ or error).splitlines()[0]
-        return f"{override}: {cause}"
-    return f"there is no setting '{key}'; {_right_name(key, _keys(OmegaConf.to_container(default, resolve=False)))}"
-
-
-def _right_name(key: str, known: set[str]) -> str:
-    """The key with its first wrong part put right."""
-    parts = key.split(".")
-    right = next(n for n in range(len(parts), -1, -1) if n == 0 or ".".join(parts[:n]) in known)
-    parent, wrong, rest = ".".join(parts[:right]), parts[right], parts[right + 1 :]
-    beside = {name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == parent}
-    hint = f"; +{key}=… adds a rule" if parent.endswith(".rules") else ""
-    close = difflib.get_close_matches(wrong, beside, n=1)
-    if close:
-        return f"did you mean '{'.'.join([*parts[:right], close[0], *rest])}'?{hint}"
-    return nearest(wrong, beside) + hint
-
-
-def _keys(node: Any, prefix: str = "") -> set[str]:
-    if not isinstance(node, dict):
-        return set()
-    found = set()
-    for name, value in node.items():
-        if prefix == "" and name == "hydra":
-            continue
-        found |= {f"{prefix}{name}"} | _keys(value, f"{prefix}{name}.")
-    return found

@@ -8,7 +8,7 @@ import os
 import sys
 from dataclasses import asdict
 
-from hpc_curate import accounting, books, launch, overview, slurm, submissions
+from hpc_curate import accounting, books, jobs, launch, overview, slurm, submissions
 from hpc_curate import plan as plans
 from hpc_curate.errors import ConfigError
 from hpc_curate.io.export import write_rows
@@ -51,6 +51,12 @@ def retry(given: argparse.Namespace) -> int:
                 ledger.forgive(name, signature, unit)
     launch.run(plan)
     return 0
+
+
+def work(given: argparse.Namespace) -> int:
+    """Do units of a saved plan in this process."""
+    plan = plans.load_latest(given.run, given.plan)
+    return jobs.work(plan, jobs.chosen(plan, given.stages, given.unit), given.unit)
 
 
 def cancel(given: argparse.Namespace) -> int:

@@ -1,0 +1,191 @@
+"""The words behind `run`: taken apart, and checked before Hydra does anything with them."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpc_curate import config
+from hpc_curate.errors import ConfigError
+from hpc_curate.nearest import nearest
+
+_SITE_FOLDER = "HPC_CURATE_CONF"  # in the environment: a folder like conf/, with a cluster/mysite.yaml for example
+_QUESTIONS = ("--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--shell-completion", "-sc", "--version")
+
+
+@dataclass(frozen=True)
+class Words:
+    """What stands behind `run`, as Hydra is given it."""
+
+    every: tuple[str, ...]
+
+    @property
+    def question(self) -> bool:
+        """Whether Hydra is only asked something, such as the whole configuration."""
+        return any(word.split("=")[0] in _QUESTIONS for word in self.every)
+
+    @property
+    def multirun(self) -> bool:
+        return bool({"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(self.every))
+
+    @property
+    def hydra(self) -> list[str]:
+        """Overrides of Hydra's own settings."""
+        return [word for word in self.every if word.lstrip("+").startswith(("hydra.", "hydra/"))]
+
+    @property
+    def ours(self) -> list[str]:
+        return [word for word in self.every if not word.startswith("-") and word not in self.hydra]
+
+
+def read(arguments: Sequence[str]) -> Words:
+    """Folders of more YAML become an override, so that they go wherever Hydra goes.
+
+    Raises:
+        ConfigError: such a folder is not there.
+    """
+    folders, rest, words = [], [], iter(arguments)
+    for word in words:
+        flag, _, value = word.partition("=")
+        if flag in ("--config-dir", "-cd"):
+            folders.append((flag, value or next(words, "")))
+        else:
+            rest.append(word)
+    if os.environ.get(_SITE_FOLDER):
+        folders.append((_SITE_FOLDER, os.environ[_SITE_FOLDER]))
+    for where, folder in folders:
+        if not folder or not Path(folder).is_dir():
+            raise ConfigError(f"{where}={folder}: there is no such folder")
+    # Quoted: a path may have characters that mean something in an override.
+    quoted = ["file://" + str(Path(folder).absolute()).replace("'", r"\'") for _, folder in folders]
+    places = [f"hydra.searchpath=[{','.join(map(repr, quoted))}]"] if quoted else []
+    return Words((*rest, *places))
+
+
+def jobs(words: Words) -> list[tuple[str, ...]]:
+    """The overrides of every job of a sweep: their product, as Hydra's own sweeper writes and orders them.
+
+    Raises:
+        ConfigError: one cannot be read, or there are several jobs without -m.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    axes: dict[str, list[str]] = {}
+    for text in words.ours:
+        try:
+            override = OverridesParser.create().parse_override(text)
+        except HydraException as error:
+            raise ConfigError(f"'{text}' cannot be read: {str(error).splitlines()[0]}") from error
+        key = override.get_key_element()
+        if override.is_sweep_override():
+            axes[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+        else:
+            axes[key] = [f"{key}={override.get_value_element_as_str()}" if "=" in text else text]
+    found = list(itertools.product(*axes.values()))
+    if len(found) > 1 and not words.multirun:
+        raise ConfigError(f"these overrides are {len(found)} jobs; add -m to run them as a sweep")
+    return found
+
+
+def apart(job: Sequence[str]) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """The overrides that make a plan, and the values of those that say what this job does of it."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    rest = tuple(text for text in job if not text.startswith("work."))
+    parsed = [OverridesParser.create().parse_override(text) for text in job if text not in rest]
+    return rest, {override.key_or_group.removeprefix("work."): override.value() for override in parsed}
+
+
+def elsewhere(words: Words) -> bool:
+    """Whether Hydra's launcher starts processes of its own for the jobs.
+
+    Raises:
+        ConfigError: a sweeper whose jobs cannot be known before they start, or a wrong setting of Hydra.
+    """
+    if not words.multirun:
+        return False
+    settings = compose(words.hydra, whole=True).hydra
+    if settings.sweeper.params or not settings.sweeper._target_.endswith(".BasicSweeper"):
+        raise ConfigError(
+            "sweeps stand on the command line, as in select=lenient,strict; no sweeper, no sweeper.params"
+        )
+    return not settings.launcher._target_.endswith(".BasicLauncher")
+
+
+def compose(overrides: Sequence[str], whole: bool = False) -> Any:
+    """One composed configuration; `whole`: with Hydra's own settings.
+
+    Raises:
+        ConfigError: an override is wrong; the message names it and the nearest right name.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    with initialize_config_dir(version_base="1.3", config_dir=str(config.conf_dir())):
+        try:
+            return hydra_compose("config", overrides=list(overrides), return_hydra_config=whole)
+        except (HydraException, OmegaConfBaseException) as error:
+            good: list[str] = []
+            # Choices of groups first: what a setting may be called depends on them.
+            for override in sorted(overrides, key=lambda text: "." in text.split("=")[0]):
+                try:
+                    hydra_compose("config", overrides=[*good, override])
+                    good.append(override)
+                except (HydraException, OmegaConfBaseException) as cause:
+                    raise ConfigError(_explain(override, cause, good)) from cause
+            raise ConfigError(str(error).splitlines()[0]) from error
+
+
+def _explain(override: str, error: BaseException, good: Sequence[str]) -> str:
+    """One line on what is wrong with one override, with the nearest right name."""
+    from hydra import compose as hydra_compose
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    key = override.partition("=")[0].lstrip("+~")
+    said = " ".join(str(part) for part in (error, error.__cause__) if part)
+    if "does not support deletion" in said:
+        return f"{override}: a setting cannot be taken out; null or another choice of its group switches it off"
+    absent = re.search(r"Could not (?:find|load) '([^']+)/([^'/]+)'", said)
+    if absent:
+        group, choice = absent.groups()
+        loader = GlobalHydra.instance().config_loader()
+        choices = loader.get_group_options(group, config_name="config", overrides=list(good))
+        hint = "; pip install 'hpc-curate[hydra]'" if choice.startswith("submitit") else ""
+        return f"{group}={choice}: there is no such choice; {nearest(choice, choices)}{hint}"
+    if any(word in said for word in ("converted to", "Unsupported", "incompatible")):
+        cause = str(error.__cause__ or error).splitlines()[0]
+        return f"{override}: {cause}"
+    default = OmegaConf.to_container(hydra_compose("config", overrides=list(good), return_hydra_config=True))
+    return f"there is no setting '{key}'; {_right_name(key, _keys(default))}"
+
+
+def _right_name(key: str, known: set[str]) -> str:
+    """The key with its first wrong part put right."""
+    parts = key.split(".")
+    right = next(n for n in range(len(parts), -1, -1) if n == 0 or ".".join(parts[:n]) in known)
+    parent, wrong, rest = ".".join(parts[:right]), parts[right], parts[right + 1 :]
+    beside = {name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == parent}
+    hint = f"; +{key}=… adds a rule" if parent.endswith(".rules") else ""
+    close = difflib.get_close_matches(wrong, beside, n=1)
+    if close:
+        return f"did you mean '{'.'.join([*parts[:right], close[0], *rest])}'?{hint}"
+    return nearest(wrong, beside) + hint
+
+
+def _keys(node: Any, prefix: str = "") -> set[str]:
+    if not isinstance(node, dict):
+        return set()
+    found = set()
+    for name, value in node.items():
+        found |= {f"{prefix}{name}"} | _keys(value, f"{prefix}{name}.")
+    return found
