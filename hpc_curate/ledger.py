@@ -59,6 +59,9 @@ class Record:
     errors: int = 0
     kept: tuple[int, str] | None = None  # of a filter: how many it keeps, and their hash
     seconds: float = 0.0
+    cpu_s: float = 0.0  # of the worker and its children; 0: not measured
+    memory_gb: float = 0.0  # that they held at once, at most; 0: not measured
+    resumed: bool = False  # an earlier attempt or publication has done a part, so the three above are not of the whole
     attempt: int = 1
     host: str = ""
     job: str = ""

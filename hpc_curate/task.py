@@ -38,6 +38,7 @@ class Task:
     signature: str
     unit: int
     attempt: Attempt
+    resumed: bool = False  # an earlier attempt has finished an item
 
     def merge(self, asked: str) -> Record:
         stage = self.element.stage
@@ -82,6 +83,7 @@ class Task:
         """The folder of a finished item: what an earlier attempt left, or made now."""
         part = folder / item.key
         if part.exists():
+            self.resumed = True
             return part
         self.element.check_time()
         self.element.ledger.working_on(stage.name, self.signature, self.unit, self.attempt, item.key)
@@ -151,6 +153,7 @@ class Task:
             files=files,
             have=have,
             revision=before.revision + 1 if before else 1,
+            resumed=self.resumed or last is not None,
         )
         rows, errors, kept = self._count(record)
         self._refuse_too_many_errors(rows, errors)

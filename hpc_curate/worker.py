@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from hpc_curate.errors import (
     UnitFailed,
 )
 from hpc_curate.ledger import Attempt, Ledger, Record
+from hpc_curate.meter import Cost, Meter
 from hpc_curate.reader import Reader
 from hpc_curate.stage import Merge, PerUnit, Stage
 from hpc_curate.state import State
@@ -123,18 +124,16 @@ class Element:
             self.ledger.block(self.name, signature, unit, str(error))
             raise
         attempt = self._begin(signature, unit)
-        began = time.time()
         try:
-            with self._reader(state, unit) as reader:
+            with Meter() as meter, self._reader(state, unit) as reader:
                 task = Task(self, state, reader, signature, unit, attempt)
                 record = task.merge(asked) if isinstance(self.stage, Merge) else task.per_unit(asked)
-            self._publish(record, attempt, time.time() - began)
+            self._publish(record, attempt, meter.read())
         except BaseException as error:
             self._give_up(signature, unit, attempt, error)
             raise
-        log.info(
-            "%s unit %d: %d rows, %d errors, %.1f s", self.name, unit, record.rows, record.errors, time.time() - began
-        )
+        seconds = meter.read().seconds
+        log.info("%s unit %d: %d rows, %d errors, %.1f s", self.name, unit, record.rows, record.errors, seconds)
 
     def _merges_before(self) -> dict[str, str | None]:
         """The signatures of the merges before this stage: one look at every unit of the run for the whole element,
@@ -167,11 +166,11 @@ class Element:
         ):
             yield Reader(state, self.name, unit, (fetcher, Path(scratch)))
 
-    def _publish(self, record: Record, attempt: Attempt, seconds: float) -> None:
+    def _publish(self, record: Record, attempt: Attempt, cost: Cost) -> None:
         self.ledger.check(record.stage, record.signature, record.unit, attempt)
         finished = replace(
             record,
-            seconds=round(seconds, 3),
+            **asdict(cost),
             attempt=attempt.attempts + 1,
             host=socket.gethostname(),
             job=self.allocation.job,
