@@ -57,6 +57,7 @@ class Record:
     have: tuple[str, ...] = ()  # the pieces of scan that are here
     rows: int = 0
     errors: int = 0
+    duration_s: float = 0.0  # of the videos or clips that the rows say how long they are
     kept: tuple[int, str] | None = None  # of a filter: how many it keeps, and their hash
     seconds: float = 0.0
     cpu_s: float = 0.0  # of the worker and its children; 0: not measured
@@ -88,6 +89,8 @@ class Attempt:
     token: str = ""  # of the last worker that began: only it may publish
     attempts: int = 0  # that ended in a failure or a death
     item: str | None = None  # in flight
+    items_done: int = 0  # before it
+    items: int = 0  # in all
     strikes: dict[str, int] = field(default_factory=dict)  # deaths of a worker, by the item in flight
     failure: str | None = None  # failed, blocked, preempted, environment; null: began and not heard of since
     message: str = ""

@@ -60,7 +60,11 @@ class Task:
         last = last if last and self.element.ledger.valid(last) else None
         todo = self._todo(stage, last)
         folder = self.element.plan.paths.parts(stage.name, self.signature, self.unit) / digest(asked, todo)
-        parts = [self._part(stage, folder, item) for item in stage.items(self.reader, todo)]
+        parts: list[Path] = []
+        items = list(stage.items(self.reader, todo))
+        for item in items:
+            self.attempt = replace(self.attempt, items_done=len(parts), items=len(items))
+            parts.append(self._part(stage, folder, item))
         names = [name for name in stage.writes() if any((part / f"{name}.parquet").exists() for part in parts)]
         streams = {name: _stream(parts, name) for name in names or stage.writes()}
         have = tuple(sorted({*(last.have if last else ()), *todo})) if stage.pieces() else ()
@@ -155,18 +159,20 @@ class Task:
             revision=before.revision + 1 if before else 1,
             resumed=self.resumed or last is not None,
         )
-        rows, errors, kept = self._count(record)
-        self._refuse_too_many_errors(rows, errors)
-        return replace(record, rows=rows, errors=errors, kept=kept)
+        counted = self._counted(record)
+        self._refuse_too_many_errors(counted.rows, counted.errors)
+        return counted
 
-    def _count(self, record: Record) -> tuple[int, int, tuple[int, str] | None]:
-        """Rows, rows with an error, and what a filter keeps."""
+    def _counted(self, record: Record) -> Record:
+        """With rows, rows with an error, how long what they stand for is, and what a filter keeps."""
         main = next((name for name in ("rows", "videos") if name in self.element.stage.writes()), None)
         paths = self.element.ledger.outputs(record, main) if main else []
         if not paths:
-            return 0, 0, None
+            return record
         names = pq.read_schema(paths[0]).names
-        errors = tables.read_table(paths, ["error"])["error"] if "error" in names else None
+        told = tables.read_table(paths, [name for name in ("error", "duration_s") if name in names])
+        errors = len(told) - told["error"].null_count if "error" in names else 0
+        duration = pc.sum(told["duration_s"]).as_py() or 0.0 if "duration_s" in names else 0.0
         rows = sum(pq.read_metadata(path).num_rows for path in paths)
         kept = None
         if isinstance(self.element.stage, Filter):
@@ -174,7 +180,7 @@ class Task:
             table = tables.read_table(paths, ["clip_id", keep])
             ids = table.filter(table[keep])["clip_id"].to_pylist()
             kept = (len(ids), kept_hash(ids))
-        return rows, len(errors) - errors.null_count if errors is not None else 0, kept
+        return replace(record, rows=rows, errors=errors, duration_s=round(duration, 3), kept=kept)
 
     def _refuse_too_many_errors(self, rows: int, errors: int) -> None:
         limits, stage = self.element.plan.limits, self.element.stage
