@@ -50,11 +50,11 @@ def read(arguments: Sequence[str]) -> Words:
     Raises:
         ConfigError: such a folder is not there.
     """
-    folders, rest, words = [], [], iter(arguments)
-    for word in words:
+    folders, rest, left = [], [], iter(arguments)
+    for word in left:
         flag, _, value = word.partition("=")
         if flag in ("--config-dir", "-cd"):
-            folders.append((flag, value or next(words, "")))
+            folders.append((flag, value or next(left, "")))
         else:
             rest.append(word)
     if os.environ.get(_SITE_FOLDER):
@@ -63,9 +63,13 @@ def read(arguments: Sequence[str]) -> Words:
         if not folder or not Path(folder).is_dir():
             raise ConfigError(f"{where}={folder}: there is no such folder")
     # Quoted: a path may have characters that mean something in an override.
-    quoted = ["file://" + str(Path(folder).absolute()).replace("'", r"\'") for _, folder in folders]
-    places = [f"hydra.searchpath=[{','.join(map(repr, quoted))}]"] if quoted else []
-    return Words((*rest, *places))
+    quoted = ["'file://{}'".format(str(Path(folder).absolute()).replace("'", r"\'")) for _, folder in folders]
+    places = [f"hydra.searchpath=[{','.join(quoted)}]"] if quoted else []
+    # Hydra wants all overrides in one row; only its questions have flags with a value behind them.
+    words = Words((*places, *rest) if rest and not rest[0].startswith("-") else (*rest, *places))
+    if words.question:
+        return words
+    return Words((*(word for word in rest if word.startswith("-")), *words.hydra, *words.ours))
 
 
 def jobs(words: Words) -> list[tuple[str, ...]]:
@@ -135,8 +139,9 @@ def compose(overrides: Sequence[str], whole: bool = False) -> Any:
             return hydra_compose("config", overrides=list(overrides), return_hydra_config=whole)
         except (HydraException, OmegaConfBaseException) as error:
             good: list[str] = []
-            # Choices of groups first: what a setting may be called depends on them.
-            for override in sorted(overrides, key=lambda text: "." in text.split("=")[0]):
+            # Where to look for YAML first, then the choices of groups: what a setting may be called depends on them.
+            order = sorted(overrides, key=lambda text: (not text.startswith("hydra."), "." in text.split("=")[0]))
+            for override in order:
                 try:
                     hydra_compose("config", overrides=[*good, override])
                     good.append(override)
