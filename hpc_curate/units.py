@@ -46,21 +46,32 @@ def freeze(paths: RunPaths, entries: pa.Table, *, unit_gb: float, unit_videos: i
         unit_gb: source bytes in a unit, about; a longer video is a unit of its own.
         unit_videos: videos in a unit, at most.
     """
-    entries, repeated = _unique(entries)
     while True:
         files = _files(paths)
-        frozen = read_table(files, ("uri", "bytes", "version", "unit"), UNITS)
-        first = 0 if frozen.num_rows == 0 else pc.max(frozen["unit"]).as_py() + 1
-        place = pc.index_in(entries["uri"], value_set=frozen["uri"].combine_chunks())
-        known = pc.is_valid(place)
-        new = entries.filter(pc.invert(known))
-        if new.num_rows:
-            units = _balanced(new, unit_gb, unit_videos)
-            if not _append(paths.units_file(len(files)), _rows(new, units + first)):
-                continue
-            first += int(units.max()) + 1
-        changed = _changed(entries.filter(known), frozen.take(place.drop_null()))
-        return Frozen(first, frozen.num_rows + new.num_rows, new.num_rows, repeated, changed)
+        found, new = _added(files, entries, unit_gb, unit_videos)
+        if not new.num_rows or _append(paths.units_file(len(files)), new):
+            return found
+
+
+def foresee(paths: RunPaths, entries: pa.Table, *, unit_gb: float, unit_videos: int) -> tuple[Frozen, pa.Table]:
+    """What `freeze` would find, and every video with its unit (`UNITS`) as it would be then; nothing is written."""
+    found, new = _added(_files(paths), entries, unit_gb, unit_videos)
+    return found, pa.concat_tables([all_videos(paths), new])
+
+
+def _added(files: list[Path], entries: pa.Table, unit_gb: float, unit_videos: int) -> tuple[Frozen, pa.Table]:
+    """What a freeze finds, and the rows of `UNITS` that it adds."""
+    entries, repeated = _unique(entries)
+    frozen = read_table(files, ("uri", "bytes", "version", "unit"), UNITS)
+    first = 0 if frozen.num_rows == 0 else pc.max(frozen["unit"]).as_py() + 1
+    place = pc.index_in(entries["uri"], value_set=frozen["uri"].combine_chunks())
+    known = pc.is_valid(place)
+    new = entries.filter(pc.invert(known))
+    numbers = _balanced(new, unit_gb, unit_videos) + first if new.num_rows else np.empty(0, dtype=np.int64)
+    units = int(numbers.max()) + 1 if new.num_rows else first
+    changed = _changed(entries.filter(known), frozen.take(place.drop_null()))
+    found = Frozen(units, frozen.num_rows + new.num_rows, new.num_rows, repeated, changed)
+    return found, _rows(new, numbers)
 
 
 def read(paths: RunPaths, unit: int) -> list[Video]:

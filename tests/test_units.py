@@ -148,3 +148,13 @@ def test_planners_at_the_same_time_give_every_video_one_unit(paths):
     assert sorted(set(table["unit"])) == list(range(units.count(paths)))
     generations = sorted(file.name for file in paths.units.iterdir())
     assert generations == [f"{n:05d}.parquet" for n in range(len(generations))]
+
+
+def test_what_a_freeze_would_do_is_foreseen_and_nothing_is_written(paths):
+    units.freeze(paths, entries(1, 2), unit_gb=1, unit_videos=1)
+    before = sorted(paths.units.iterdir())
+    more = entries(5, 1, 1, start=1)
+    foreseen, videos = units.foresee(paths, more, unit_gb=2, unit_videos=2)
+    assert sorted(paths.units.iterdir()) == before
+    assert units.freeze(paths, more, unit_gb=2, unit_videos=2) == foreseen
+    assert videos.combine_chunks().equals(units.all_videos(paths).combine_chunks())
