@@ -10,6 +10,7 @@ CurateError
 ├── Preempted          told to stop, or no time is left; the element wants to be requeued
 ├── Superseded         another worker has taken over this unit; publish nothing
 └── SchedulerError     Slurm refused or did not answer
+    └── Unanswered     the same, and nobody knows whether it has the job
 """
 
 from __future__ import annotations
@@ -53,3 +54,7 @@ class Superseded(CurateError):
 
 class SchedulerError(CurateError):
     """Slurm refused or did not answer."""
+
+
+class Unanswered(SchedulerError):
+    """Slurm did not answer, and nobody knows whether it has the job."""

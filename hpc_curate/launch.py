@@ -1,52 +1,58 @@
 """From missing units to running elements: in this process, in processes of this machine, or as Slurm job arrays.
 
-The only module that knows submitit. What submitit pickles is `element` and four strings.
+What submitit pickles is `element` and four strings, or `relay` and two.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from hpc_curate import config, container, slurm, submissions
+from hpc_curate import binding, config, slurm, slurm_jobs, submissions
 from hpc_curate import plan as plans
-from hpc_curate.errors import ConfigError, Preempted, SchedulerError, UnitFailed
+from hpc_curate.binding import Place
+from hpc_curate.errors import ConfigError, CurateError, Preempted, UnitFailed
 from hpc_curate.io import delivery
 from hpc_curate.ledger import Ledger
 from hpc_curate.nearest import nearest
 from hpc_curate.plan import Plan
+from hpc_curate.slurm_jobs import START_ME_AGAIN
 from hpc_curate.stage import Resources
 from hpc_curate.state import State
 from hpc_curate.submissions import Submission
+from hpc_curate.waves import Wave
 from hpc_curate.worker import Allocation, Element, catch_signals
 
 log = logging.getLogger(__name__)
 
-START_ME_AGAIN = 75  # the exit code; EX_TEMPFAIL of sysexits.h
 _POLL_S = 0.5
 
 
-def run(plan: Plan) -> None:
+def run(plan: Plan, exclude: Sequence[str] = ()) -> None:
     """Bring a plan as far as the launcher can: to its end here, or into the queue.
+
+    Args:
+        exclude: hosts that nothing of it may run on, where there are several.
 
     Raises:
         CurateError: a stage did not finish (inline, local), or Slurm refused.
     """
     _recheck_delivery(plan)
+    kinds: dict[str, Callable[[Plan, Sequence[str]], None]]
     kinds = {"inline": _run_here, "local": _run_here, "slurm": _queue, "none": _leave_to_others}
     kind = plan.settings["launch"]["kind"]
     if kind not in kinds:
         raise ConfigError(f"launch.kind='{kind}' is no launcher; {nearest(kind, kinds)}")
-    kinds[kind](plan)
+    kinds[kind](plan, tuple(exclude))
 
 
-def _leave_to_others(plan: Plan) -> None:
+def _leave_to_others(_plan: Plan, _exclude: Sequence[str]) -> None:
     log.info("the plan is saved, and nothing is started: launch=none")
 
 
@@ -62,12 +68,40 @@ def _recheck_delivery(plan: Plan) -> None:
 
 
 def element(plan_file: str, stage: str, submission: str, index: str) -> None:
-    """The payload of one array element; its exit code is that of `work`."""
+    """The payload of one array element: does this worker's share of its units; the exit code is that of `work`."""
     slurm.clear_stale_result()
     plan = plans.load(Path(plan_file))
-    code = work(plan, stage, submissions.read(plan.paths.submission(submission)).elements[int(index)])
+    record = submissions.read(plan.paths.submission(submission))
+    resources = plan.steps[stage].resources
+    units = record.elements[int(index)]
+    if record.here:
+        place = Place(int(index), len(record.elements))
+        binding.bind(binding.share(place, resources.gpus, record.gpus, ()))
+    elif resources.workers_per_element > 1:
+        place = Place(slurm.my_rank(), resources.workers_per_element)
+        cpus = sorted(os.sched_getaffinity(0))
+        binding.bind(binding.share(place, resources.gpus, binding.visible_gpus(), cpus, slurm.my_cpus()))
+        units = units[place.rank :: place.workers]
+    code = work(plan, stage, units)
+    if code == START_ME_AGAIN and resources.workers_per_element > 1:
+        plan.paths.again(stage, slurm.my_id()).touch()
     if code:
         sys.exit(code)
+
+
+def relay(plan_file: str, submission: str) -> None:
+    """The payload of the job that queues the next wave; where it cannot, it leaves word for `status`."""
+    _log_to_stderr()
+    plan = plans.load(Path(plan_file))
+    record = submissions.read(plan.paths.submission(submission))
+    try:
+        _queue(plan, record.exclude, record)
+    except CurateError as error:
+        repeat = f"hpc-curate retry {plan.paths.root} --plan {plan.hash}"
+        word = f"the next wave could not be queued on {socket.gethostname()}: {error}. Where sbatch works: {repeat}"
+        submissions.write(plan.paths, replace(submissions.read(plan.paths.submission(submission)), word=word))
+        log.error("%s", word)
+        sys.exit(1)
 
 
 def work(plan: Plan, stage: str, units: Sequence[int]) -> int:
@@ -76,7 +110,7 @@ def work(plan: Plan, stage: str, units: Sequence[int]) -> int:
     Returns the exit code: 0 all of them are done, 1 some are not (the log and the ledger say why), 75 stopped by a
     signal or the walltime: start me again.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    _log_to_stderr()
     grace_s = plan.settings["launch"].get("grace_s", 60)
     task = Element(plan, stage, _allocation(grace_s))
     catch_signals(task, grace_s / 2)
@@ -84,11 +118,14 @@ def work(plan: Plan, stage: str, units: Sequence[int]) -> int:
         open_units = task.run(units)
     except Preempted as error:
         log.warning("%s: %s", stage, error)
-        slurm.requeue_myself(task.stopped)
         return START_ME_AGAIN
     if open_units:
         log.error("%s: %d of %d units are not done; hpc-curate logs shows why", stage, open_units, len(units))
     return int(open_units > 0)
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
 
 
 def _allocation(grace_s: float) -> Allocation:
@@ -101,7 +138,7 @@ def _allocation(grace_s: float) -> Allocation:
 # -- on this machine -----------------------------------------------------------------------------------------------
 
 
-def _run_here(plan: Plan) -> None:
+def _run_here(plan: Plan, _exclude: Sequence[str]) -> None:
     inline = plan.settings["launch"]["kind"] == "inline"
     ledger = Ledger(plan.paths)
     for name in plan.steps:
@@ -136,9 +173,11 @@ def _run_slots(plan: Plan, name: str, missing: Sequence[int]) -> None:
     """Share the units between processes of this machine and wait for them."""
     import submitit
 
-    slots = _slots(plan.settings["launch"].get("slots"), plan.steps[name].resources)
-    submission = submissions.prepare(plan, name, submissions.deal(missing, slots))
-    executor = submitit.LocalExecutor(folder=_private(plan.paths.logs(name)))
+    resources = plan.steps[name].resources
+    gpus = binding.visible_gpus() if resources.gpus else ()
+    slots = _slots(plan.settings["launch"].get("slots"), resources, len(gpus))
+    submission = submissions.prepare(plan, name, submissions.deal(missing, slots), gpus=gpus, here=True)
+    executor = submitit.LocalExecutor(folder=submissions.log_folder(plan.paths, name))
     executor.update_parameters(timeout_min=7 * 24 * 60, stderr_to_stdout=True)
     jobs = [
         executor.submit(element, str(plan.file), name, submission.name, str(index))
@@ -155,82 +194,25 @@ def _run_slots(plan: Plan, name: str, missing: Sequence[int]) -> None:
         raise
 
 
-def _slots(asked: int | None, resources: Resources) -> int:
-    """As many tasks as cores and memory allow."""
+def _slots(asked: int | None, resources: Resources, gpus: int) -> int:
+    """As many tasks as cores, memory and GPUs allow."""
     if asked:
         return asked
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     cores = len(os.sched_getaffinity(0))
-    return max(1, min(cores // max(1, resources.cpus), int(memory_gb // resources.memory_gb)))
-
-
-def _private(folder: Path) -> Path:
-    """submitit un-pickles what it finds in its folder, so nobody else may write there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    return folder
+    most = min(cores // max(1, resources.cpus), int(memory_gb // resources.memory_gb))
+    if resources.gpus and gpus < resources.gpus:
+        log.warning("this machine shows %d GPUs, a task asks for %d: it runs with what there is", gpus, resources.gpus)
+    elif resources.gpus:
+        most = min(most, gpus // resources.gpus)
+    return max(1, most)
 
 
 # -- Slurm ---------------------------------------------------------------------------------------------------------
 
 
-def _queue(plan: Plan) -> None:
-    """Queue the whole line, each stage behind the arrays of the stages that it waits for, and return."""
-    settings = plan.settings["launch"]
-    limits = slurm.limits(settings)
-    live = slurm.live(submissions.every(plan.paths))
-    ledger = Ledger(plan.paths)
-    state = State(plan, ledger)
-    share = max(1, limits.submit_jobs // len(plan.steps))
-    jobs: dict[str, list[str]] = {}
-    for name, step in plan.steps.items():
-        mine = [one for one in live if one.submission.stage == name]
-        covered = {unit for one in mine if one.submission.work == plan.work_signature(name) for unit in one.units}
-        jobs[name] = [one.job_id for one in mine if one.submission.content == plan.static_signature(name)]
-        missing = [unit for unit in state.missing(name) if unit not in covered]
-        if not missing:
-            log.info("%-8s %s", name, f"{len(covered)} units are queued already" if covered else "done")
-            continue
-        after = [job for before in step.waits_for for job in jobs[before]] + jobs[name]
-        most = min(share, -(-len(missing) // step.resources.units_per_element))
-        for elements in submissions.in_arrays(submissions.deal(missing, most), limits.array_size):
-            submission = submissions.prepare(plan, name, elements)
-            job_id = _submit(plan, submission, after)
-            submissions.write(plan.paths, replace(submission, job_id=job_id))
-            jobs[name].append(job_id)
-        log.info("%-8s %d units queued as %s", name, len(missing), ", ".join(jobs[name]))
-
-
-def executor(plan: Plan, submission: Submission, after: Sequence[str], folder: Path) -> Any:
-    """submitit's, with all that the arrays of a stage are given; it un-pickles what lies in its folder.
-
-    Raises:
-        ValueError, TypeError: launch.sbatch has what submitit does not know.
-    """
-    import submitit
-
-    inside = container.inside(plan, submission.stage)
-    made = submitit.SlurmExecutor(folder=folder, python=inside.python)
-    made.update_parameters(**slurm.parameters(plan, submission, after), srun_args=list(inside.srun_args))
-    return made
-
-
-def _submit(plan: Plan, submission: Submission, after: Sequence[str]) -> str:
-    """One sbatch through submitit; a job that was accepted without an answer is taken back first."""
-    from submitit.core.utils import FailedJobError
-
-    folder = _private(plan.paths.logs(submission.stage))
-    try:
-        indices = [str(index) for index in range(len(submission.elements))]
-        count = len(indices)
-        jobs: list[Any] = executor(plan, submission, after, folder).map_array(
-            element, [str(plan.file)] * count, [submission.stage] * count, [submission.name] * count, indices
-        )
-    except (TypeError, ValueError) as error:
-        plan.paths.submission(submission.name).unlink(missing_ok=True)
-        raise ConfigError(f"launch.sbatch has what submitit does not know: {str(error).splitlines()[0]}") from error
-    except (FailedJobError, RuntimeError, OSError) as error:
-        slurm.cancel_named(submission.name)
-        plan.paths.submission(submission.name).unlink(missing_ok=True)
-        raise SchedulerError(f"sbatch refused stage {submission.stage}: {slurm.reason(error)}") from error
-    return str(jobs[0].job_id).split("_")[0]
+def _queue(plan: Plan, exclude: Sequence[str], relayed: Submission | None = None) -> None:
+    """Queue the line, each stage behind the arrays of the stages that it waits for, and return."""
+    state = State(plan, Ledger(plan.paths))
+    scheduler = slurm_jobs.Slurm(plan, element, relay)
+    Wave(plan, scheduler, state.missing, relayed, tuple(exclude)).queue()

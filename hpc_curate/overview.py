@@ -48,7 +48,7 @@ def look(plan: Plan) -> Status:
     ledger = Ledger(plan.paths)
     state = State(plan, ledger, verify=False)
     submitted = submissions.every(plan.paths)
-    queued = [one for one in submitted if one.job_id is None or not one.job_id.startswith("local-")]
+    queued = [one for one in submitted if not one.here]
     scheduler, live = "none", []
     if queued:
         try:

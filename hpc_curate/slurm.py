@@ -1,4 +1,4 @@
-"""What is asked of Slurm: limits, live jobs, the options of an array, and a task's own place in it.
+"""What is asked of Slurm's commands, and what a task asks about its own place in it.
 
 Absence is unknown, not finished: a question that Slurm did not answer raises, and nothing is queued on a guess.
 """
@@ -10,17 +10,20 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hpc_curate.errors import SchedulerError
-from hpc_curate.plan import Plan
 from hpc_curate.submissions import Submission
 
 _DEFAULT_ARRAY_SIZE = 1001  # Slurm's own default
 _DEFAULT_SUBMIT_JOBS = 5000  # half of Slurm's default MaxJobCount, which all users share
 _ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL", "DEADLINE"}
+_ENDED |= {"PREEMPTED", "REVOKED"}
+_BUSY = re.compile(r"temporarily|timed out|try again|zero bytes", re.IGNORECASE)
+_RETRY_AFTER_S = (2.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,28 @@ class Limits:
 
     array_size: int  # elements of one array
     submit_jobs: int  # elements of all stages together
+
+
+@dataclass(frozen=True)
+class Task:
+    """One element of an array as Slurm sees it, or a job that is none."""
+
+    job: str
+    index: int
+    name: str
+    state: str
+
+    @property
+    def ended(self) -> bool:
+        return self.state.split()[0] in _ENDED  # "CANCELLED by 1000"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What Slurm says when it is asked for a second time."""
+
+    tasks: tuple[Task, ...]
+    complete: bool  # what is not named does not exist; false: nothing is known of it
 
 
 @dataclass(frozen=True)
@@ -68,85 +93,108 @@ def _max_submit_jobs() -> int | None:
     return min(found, default=None)
 
 
-def live(submitted: Sequence[Submission]) -> list[Live]:
-    """Which submissions still have elements in the queue: one call for all of them.
+def queue(patience: Sequence[float] = _RETRY_AFTER_S) -> list[Task]:
+    """All that this user has queued or running, by one call.
 
     Raises:
         SchedulerError: Slurm does not answer; then nothing may be queued.
     """
+    found = []
+    for line in ask(["squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%F|%K|%T|%j"], patience).splitlines():
+        job, index, state, name = line.split("|", 3)
+        found.append(Task(job, int(index) if index.isdigit() else 0, name, state))
+    return [task for task in found if not task.ended]
+
+
+def recheck(names: Sequence[str], since: float) -> Answer:
+    """The second question, about jobs that the queue does not show: what the controller remembers, else accounting.
+
+    Raises:
+        SchedulerError: neither answers.
+    """
+    try:
+        return Answer(tuple(_remembered(set(names))), complete=True)
+    except SchedulerError:
+        return Answer(tuple(_accounted(names, since)), complete=False)
+
+
+def _remembered(names: set[str]) -> Iterator[Task]:
+    # Of all jobs: it takes one id or none, and no names. The controller forgets what ended MinJobAge (300 s) ago.
+    for line in ask(["scontrol", "--oneliner", "show", "job"], _RETRY_AFTER_S).splitlines():
+        fields: dict[str, str] = dict(re.findall(r"(\w+)=(\S+)", line)[:40])
+        if fields.get("JobName") in names:
+            job = fields.get("ArrayJobId", fields["JobId"])
+            for index in _indices(fields.get("ArrayTaskId", "0")):
+                yield Task(job, index, fields["JobName"], fields["JobState"])
+
+
+def _accounted(names: Sequence[str], since: float) -> Iterator[Task]:
+    start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since - 3600))
+    what = [f"--starttime={start}", f"--name={','.join(names)}", "--format=JobID,JobName,State"]
+    for line in ask(["sacct", "-X", "-n", "-P", *what], _RETRY_AFTER_S).splitlines():
+        number, name, state = line.split("|", 2)
+        job, _, indices = number.partition("_")
+        for index in _indices(indices.strip("[]") or "0"):
+            yield Task(job, index, name, state)
+
+
+def _indices(text: str) -> Iterator[int]:
+    """`3-5,9%2`: the elements of an array that one line stands for."""
+    for part in text.partition("%")[0].split(","):
+        first, _, last = part.partition("-")
+        if first.isdigit():
+            yield from range(int(first), int(last or first) + 1)
+
+
+def live(submitted: Sequence[Submission]) -> list[Live]:
+    """Which submissions still have elements in the queue: one call for all of them.
+
+    Raises:
+        SchedulerError: Slurm does not answer.
+    """
     if not submitted:
         return []
-    lines = ask(["squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%F|%K|%T|%j"]).splitlines()
-    by_name: dict[str, list[tuple[str, str, str]]] = {}
-    for line in lines:
-        job, index, state, name = line.split("|", 3)
-        by_name.setdefault(name, []).append((job, index, state))
+    by_name: dict[str, list[Task]] = {}
+    for task in queue(patience=()):
+        by_name.setdefault(task.name, []).append(task)
     found = []
     for submission in submitted:
-        tasks = [task for task in by_name.get(submission.name, []) if task[2] not in _ENDED]
+        tasks = by_name.get(submission.name, [])
         if tasks:
-            there = [int(index) if index.isdigit() else 0 for _, index, _ in tasks]
-            units = tuple(unit for index in there for unit in submission.elements[index])
-            running = sum(state in ("RUNNING", "COMPLETING") for *_, state in tasks)
-            found.append(Live(submission, tasks[0][0], units, running))
+            units = tuple(unit for task in tasks for unit in submission.elements[task.index])
+            running = sum(task.state in ("RUNNING", "COMPLETING") for task in tasks)
+            found.append(Live(submission, tasks[0].job, units, running))
     return found
-
-
-def parameters(plan: Plan, submission: Submission, after: Sequence[str]) -> dict[str, Any]:
-    """What submitit's Slurm executor is given for one array."""
-    settings = plan.settings["launch"]
-    resources = plan.steps[submission.stage].resources
-    extra = {"kill-on-invalid-dep": "yes", "open-mode": "append", "requeue": True}
-    given: dict[str, Any] = {
-        "job_name": submission.name,
-        "partition": resources.partition or settings["gpu_partition" if resources.gpus else "cpu_partition"],
-        "time": resources.minutes,
-        "nodes": 1,
-        "ntasks_per_node": 1,
-        "cpus_per_task": resources.cpus,
-        "mem": f"{round(resources.memory_gb * 1000)}M",
-        "gres": f"gpu:{resources.gpus}" if resources.gpus else None,
-        "signal_delay_s": settings["grace_s"],
-        "array_parallelism": settings["array_parallelism"],
-        "setup": list(settings["setup"]) or None,
-        "dependency": "afterany:" + ":".join(dict.fromkeys(after)) if after else None,
-        "stderr_to_stdout": True,
-        **settings["sbatch"],
-    }
-    given["additional_parameters"] = {**extra, **(given.get("additional_parameters") or {})}
-    return {key: value for key, value in given.items() if value is not None}
 
 
 def cancel(live_jobs: Sequence[Live]) -> None:
     """Cancel what is still queued or running, in one call."""
     if live_jobs:
-        ask(["scancel", *sorted({one.job_id for one in live_jobs})])
+        ask(["scancel", *sorted({one.job_id for one in live_jobs})], _RETRY_AFTER_S)
 
 
-def cancel_named(name: str) -> None:
-    """Take back a job that may have been accepted although sbatch did not say so."""
-    try:
-        ask(["scancel", f"--name={name}", f"--user={getpass.getuser()}"])
-    except SchedulerError:
-        return
-
-
-def reason(error: BaseException) -> str:
-    """The line of sbatch that says why."""
-    lines = [line for line in str(error).splitlines() if "error:" in line]
-    return lines[-1] if lines else str(error).strip().splitlines()[-1]
-
-
-def ask(argv: list[str]) -> str:
+def ask(argv: Sequence[str], patience: Sequence[float] = ()) -> str:
     """What a command of Slurm prints.
+
+    Args:
+        patience: where Slurm is too busy, ask again after so many seconds each time.
 
     Raises:
         SchedulerError: it is not here, does not answer, or refuses.
     """
+    for wait_s in patience:
+        try:
+            return ask(argv)
+        except SchedulerError as error:
+            if not _BUSY.search(str(error)):
+                raise
+            time.sleep(wait_s)
     if shutil.which(argv[0]) is None:
         raise SchedulerError(f"{argv[0]} is not on this machine's PATH; use launch=local, or go to a login node")
+    # Else Slurm shortens the list of an array's elements.
+    environment = {**os.environ, "SLURM_BITSTR_LEN": "0"}
     try:
-        answer = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+        answer = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, env=environment)
     except subprocess.TimeoutExpired as error:
         raise SchedulerError(f"{argv[0]} did not answer within 60 s; nothing was queued, try again") from error
     if answer.returncode:
@@ -164,8 +212,23 @@ def my_job() -> str | None:
     return f"{job}_{index}" if job and index else job
 
 
+def my_id() -> str:
+    """The job's own number, which an element of an array has too."""
+    return os.environ.get("SLURM_JOB_ID", "")
+
+
 def my_restarts() -> int:
     return int(os.environ.get("SLURM_RESTART_COUNT") or 0)
+
+
+def my_rank() -> int:
+    """Which of the tasks on this node."""
+    return int(os.environ.get("SLURM_LOCALID") or 0)
+
+
+def my_cpus() -> int:
+    """That the job has on this node; 0: not known."""
+    return int(os.environ.get("SLURM_CPUS_ON_NODE") or 0)
 
 
 def my_deadline(grace_s: float) -> float | None:
@@ -174,10 +237,14 @@ def my_deadline(grace_s: float) -> float | None:
     return float(end) - grace_s if end and end.isdigit() else None
 
 
-def requeue_myself(signal_name: str) -> None:
-    """After the warning before the walltime: back into the queue. At SIGTERM Slurm itself decides."""
+def requeue_myself() -> None:
+    """Back into the queue, for a task whose batch script is not ours; one that was cancelled stays cancelled.
+
+    Raises:
+        SchedulerError: Slurm did not take it back.
+    """
     job = my_job()
-    if job and signal_name != "SIGTERM":
+    if job and re.search(r"\bJobState=RUNNING\b", ask(["scontrol", "--oneliner", "show", "job", job])):
         ask(["scontrol", "requeue", job])
 
 

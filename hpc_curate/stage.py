@@ -40,7 +40,8 @@ class Resources:
     minutes: int = 240
     batch_size: int = 32  # clips that a scorer takes at once
     partition: str | None = None  # the Slurm partition; null: the launch group's for CPU or GPU stages
-    units_per_element: int = 1
+    units_per_element: int = 1  # that each of its workers takes
+    workers_per_element: int = 1  # on one node, each with the resources above: for sites that give whole nodes
     scratch: str | None = None  # node-local folder for large temporary files; null: the system's
 
 

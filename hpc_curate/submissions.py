@@ -7,11 +7,14 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from hpc_curate.errors import ConfigError
 from hpc_curate.io import tables
 from hpc_curate.io.paths import RunPaths
 from hpc_curate.plan import Plan
+
+RELAY = "relay"  # the name that stands for a stage in the record of a job that queues the next wave
 
 
 @dataclass(frozen=True)
@@ -25,20 +28,32 @@ class Submission:
     work: str  # the same with what is asked for: the same units are done by it
     elements: tuple[tuple[int, ...], ...]
     created: float
+    began: float  # when somebody asked for it: relays come later
     job_id: str | None = None  # null: sbatch has not answered yet; local-<pid> on this machine
     pids: tuple[str, ...] = ()  # of the processes of launch=local, by element
+    over: tuple[int, ...] = ()  # elements of which Slurm has said twice that they have left the queue
+    exclude: tuple[str, ...] = ()  # hosts that it must not run on
+    gpus: tuple[str, ...] = ()  # of this machine, for the processes of launch=local to share
+    here: bool = False  # in processes of this machine, of which Slurm knows nothing
+    word: str = ""  # that a relay left for whoever asks how the run is
+
+    def units(self, elements: Iterable[int]) -> set[int]:
+        """The units of some of the elements."""
+        return {unit for element in elements for unit in self.elements[element]}
 
 
-def prepare(plan: Plan, stage: str, elements: Sequence[Sequence[int]]) -> Submission:
-    """Write down what is about to be queued."""
+def prepare(plan: Plan, stage: str, elements: Sequence[Sequence[int]], **more: Any) -> Submission:
+    """Write down what is about to be queued; `more` are other fields of the record."""
+    is_relay = stage == RELAY
+    created = time.time()
     submission = Submission(
         name=f"hpc-{stage}-{plan.hash}-{uuid.uuid4().hex[:8]}",
         stage=stage,
         plan=plan.hash,
-        content=plan.static_signature(stage),
-        work=plan.work_signature(stage),
+        content=plan.hash if is_relay else plan.static_signature(stage),
+        work=plan.hash if is_relay else plan.work_signature(stage),
         elements=tuple(tuple(units) for units in elements),
-        created=time.time(),
+        **{"created": created, "began": created, **more},
     )
     write(plan.paths, submission)
     return submission
@@ -46,6 +61,11 @@ def prepare(plan: Plan, stage: str, elements: Sequence[Sequence[int]]) -> Submis
 
 def write(paths: RunPaths, submission: Submission) -> None:
     tables.write_json(paths.submission(submission.name), asdict(submission))
+
+
+def forget(paths: RunPaths, submission: Submission) -> None:
+    """Of what was refused there is nothing to remember."""
+    paths.submission(submission.name).unlink(missing_ok=True)
 
 
 def read(path: Path) -> Submission:
@@ -57,14 +77,22 @@ def read(path: Path) -> Submission:
     value = tables.read_json(path)
     if value is None:
         raise ConfigError(f"{path} is missing or torn")
-    elements = tuple(tuple(units) for units in value["elements"])
-    return Submission(**{**value, "elements": elements, "pids": tuple(value["pids"])})
+    lists = {name: tuple(value.get(name, ())) for name in ("pids", "over", "exclude", "gpus")}
+    return Submission(**{**value, **lists, "elements": tuple(tuple(units) for units in value["elements"])})
 
 
 def every(paths: RunPaths) -> list[Submission]:
     """All records of a run, oldest first."""
     found = [read(path) for path in paths.submissions.glob("*.json")] if paths.submissions.is_dir() else []
     return sorted(found, key=lambda submission: submission.created)
+
+
+def log_folder(paths: RunPaths, stage: str) -> Path:
+    """Of a stage, and for submitit's pickles: it un-pickles what it finds there, so nobody else may write."""
+    folder = paths.logs(stage)
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    return folder
 
 
 def deal(units: Sequence[int], elements: int) -> list[tuple[int, ...]]:

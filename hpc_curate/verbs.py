@@ -62,7 +62,7 @@ def work(given: argparse.Namespace) -> int:
 def cancel(given: argparse.Namespace) -> int:
     """Cancel what this run has queued or running."""
     plan = plans.load_latest(given.run, given.plan)
-    queued = [one for one in submissions.every(plan.paths) if not (one.job_id or "").startswith("local-")]
+    queued = [one for one in submissions.every(plan.paths) if not one.here]
     live = slurm.live(queued)
     slurm.cancel(live)
     print(f"cancelled {len(live)} arrays" if live else "nothing of this run is in the queue")

@@ -105,7 +105,7 @@ def test_an_option_that_submitit_does_not_know_is_refused_before_anything_is_que
 
 def test_arrays_stay_below_the_clusters_limits_and_hold_every_unit_once(scheduler: Path, prepared: Any) -> None:
     (scheduler / "config").write_text("MaxArraySize = 4\n")
-    line = prepared("stage=[scan,shots]", "launch.max_submit_jobs=20")
+    line = prepared("stage=[scan,shots]", "launch.max_submit_jobs=20", "launch.waves=false")
     launch.run(line)
     found = submissions.every(line.paths)
     for name in ("scan", "shots"):
@@ -163,13 +163,15 @@ def test_a_refusal_names_the_reason_and_leaves_no_submission(scheduler: Path, pr
     assert submissions.every(line.paths) == []
 
 
-def test_a_job_that_was_accepted_without_an_answer_is_taken_back(scheduler: Path, prepared: Any) -> None:
+def test_a_job_that_was_accepted_without_an_answer_is_adopted(scheduler: Path, prepared: Any) -> None:
     (scheduler / "lost").write_text("sbatch: error: Socket timed out on send/recv operation")
-    line = prepared()
-    with pytest.raises(SchedulerError, match="timed out"):
-        launch.run(line)
-    (name,) = {line.split("|")[3] for line in (scheduler / "queue").read_text().splitlines()}
-    assert f"--name={name}" in (scheduler / "cancelled").read_text()
+    line = prepared("stage=[scan]")
+    launch.run(line)
+    (job,) = scripts(scheduler)
+    (submission,) = submissions.every(line.paths)
+    assert submission.job_id == job
+    pickled = {path.name for path in line.paths.logs("scan").glob("*_submitted.pkl")}
+    assert pickled == {f"{job}_{index}_submitted.pkl" for index in range(25)}
 
 
 def test_what_submitit_pickles_is_one_function_and_strings(scheduler: Path, prepared: Any) -> None:

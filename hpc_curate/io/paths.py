@@ -73,6 +73,10 @@ class RunPaths:
     def logs(self, stage: str) -> Path:
         return self.root / "logs" / stage
 
+    def again(self, stage: str, job: str) -> Path:
+        """There while a worker of a job wants it to be started again."""
+        return self.logs(stage) / f"{job}.again"
+
     @property
     def hydra(self) -> Path:
         return self.root / "logs" / "hydra"
