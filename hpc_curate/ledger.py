@@ -7,30 +7,22 @@ unit that is not done (attempts, the item in flight, strikes, the last failure) 
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import re
 import shutil
 import socket
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from hpc_curate import folds
 from hpc_curate.errors import Superseded
 from hpc_curate.io import tables
 from hpc_curate.io.paths import RunPaths
 
-_FOLD_FROM = 64  # loose records that are worth a fold
 _LEFT_BEHIND = (".*.tmp", "done/.*.tmp", "attempts/.*.tmp", "attempts/*.json", "parts/*")
 _UNIT = re.compile(r"\.?(\d{5,})")
-_FOLD = pa.schema([("unit", pa.int32()), ("revision", pa.int32()), ("record", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -109,34 +101,16 @@ class Ledger:
 
     def record(self, stage: str, signature: str, unit: int) -> Record | None:
         """The record of one unit, wherever it lies; None if there is none or it does not parse."""
-        found: dict[int, Record] = {}
-        path = self.paths.done(stage, signature, unit)
-        _keep_latest(found, _parse(path))
-        for moved in path.parent.glob(".folding-*"):
-            _keep_latest(found, _parse(moved / path.name))
-        for fold in path.parent.glob("fold-*.parquet"):
-            rows = pq.read_table(fold, columns=["record"], filters=[("unit", "=", unit)])
-            for text in rows["record"].to_pylist():
-                _keep_latest(found, Record.parse(json.loads(text)))
-        return found.get(unit)
+        return _parsed(folds.of_unit(self.paths.done_folder(stage, signature), unit))
 
     def records(self, stage: str, signature: str) -> dict[int, Record]:
-        """All records of a stage, by unit; the last revision wins.
+        """All records of a stage, by unit; the last revision wins."""
+        values = folds.of_all(self.paths.done_folder(stage, signature))
+        return {unit: record for unit, value in values.items() if (record := _parsed(value))}
 
-        A record moves from loose to folding to folded, and is looked for in that order, so a fold that is under way
-        can hide none.
-        """
-        folder = self.paths.stage(stage, signature) / "done"
-        found: dict[int, Record] = {}
-        for path in _json_files(folder):
-            _keep_latest(found, _parse(path))
-        for moved in sorted(folder.glob(".folding-*")) if folder.is_dir() else []:
-            for path in _json_files(moved):
-                _keep_latest(found, _parse(path))
-        for fold in sorted(folder.glob("fold-*.parquet")) if folder.is_dir() else []:
-            for text in pq.read_table(fold, columns=["record"])["record"].to_pylist():
-                _keep_latest(found, Record.parse(json.loads(text)))
-        return found
+    def fingerprint(self, stage: str, signature: str) -> str:
+        """Changes whenever a record of the stage comes or changes."""
+        return folds.fingerprint(self.paths.done_folder(stage, signature))
 
     def valid(self, record: Record) -> bool:
         """Whether every output is there with the size that the record names."""
@@ -159,7 +133,7 @@ class Ledger:
     def attempts(self, stage: str, signature: str) -> dict[int, Attempt]:
         """The same for all units of a stage."""
         folder = self.paths.attempts(stage, signature, 0).parent
-        values = {int(path.stem): tables.read_json(path) for path in _json_files(folder)}
+        values = {int(path.stem): tables.read_json(path) for path in tables.json_files(folder)}
         return {unit: Attempt(**value) for unit, value in values.items() if value}
 
     # -- writing -------------------------------------------------------------------------------------------------
@@ -231,27 +205,8 @@ class Ledger:
         self.paths.attempts(stage, signature, unit).unlink(missing_ok=True)
 
     def fold(self, stage: str, signature: str) -> None:
-        """Gather loose records into one table. Nothing is overwritten, so two folds at once lose nothing."""
-        folder = self.paths.stage(stage, signature) / "done"
-        loose = list(_json_files(folder))
-        stranded = [path for moved in folder.glob(".folding-*") for path in _json_files(moved)]
-        if len(loose) + len(stranded) < _FOLD_FROM:
-            return
-        mine = folder / f".folding-{uuid.uuid4().hex[:12]}"
-        mine.mkdir()
-        for path in [*loose, *stranded]:
-            try:
-                path.rename(mine / path.name)
-            except FileNotFoundError:
-                continue  # another fold took it
-        records = [record for path in _json_files(mine) if (record := _parse(path))]
-        records.sort(key=lambda record: record.unit)
-        rows = [{"unit": r.unit, "revision": r.revision, "record": json.dumps(asdict(r))} for r in records]
-        fold = pa.Table.from_pylist(rows, schema=_FOLD)
-        tables.write_table(folder / f"fold-{mine.name[9:]}.parquet", fold, _FOLD, None)
-        shutil.rmtree(mine)
-        for empty in folder.glob(".folding-*"):
-            _remove_if_empty(empty)
+        """Gather loose records into one table, if there are enough of them."""
+        folds.fold(self.paths.done_folder(stage, signature))
 
     def sweep(self, stage: str, signature: str) -> None:
         """Remove what workers that were killed have left of units that are done; what may be of a living one stays."""
@@ -279,28 +234,11 @@ class Ledger:
         tables.write_json(self.paths.attempts(stage, signature, unit), asdict(attempt), attempt.token)
 
 
-def _json_files(folder: Path) -> Iterator[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if entry.name.endswith(".json"))
-    except FileNotFoundError:
-        return
-    for name in names:
-        if not name.startswith("."):
-            yield folder / name
-
-
-def _parse(path: Path) -> Record | None:
-    value = tables.read_json(path)
+def _parsed(value: folds.Value | None) -> Record | None:
     try:
         return Record.parse(value) if value else None
     except (KeyError, TypeError, ValueError):
         return None  # torn or foreign: not a proof
-
-
-def _keep_latest(found: dict[int, Record], record: Record | None) -> None:
-    if record and (record.unit not in found or found[record.unit].revision < record.revision):
-        found[record.unit] = record
 
 
 def _size(path: Path) -> int | None:
@@ -315,8 +253,3 @@ def _modified(path: Path) -> float:
         return path.stat().st_mtime
     except FileNotFoundError:
         return 0.0
-
-
-def _remove_if_empty(folder: Path) -> None:
-    with contextlib.suppress(OSError):
-        folder.rmdir()

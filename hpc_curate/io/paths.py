@@ -7,6 +7,32 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
+class DoneFolder:
+    """The records of a stage: one small JSON per unit, and the tables that these are folded into."""
+
+    folder: Path
+
+    def loose(self, unit: int) -> Path:
+        return self.loose_in(self.folder, unit)
+
+    def loose_in(self, folder: Path, unit: int) -> Path:
+        return folder / f"{unit:05d}.json"
+
+    def folding_of(self, token: str) -> Path:
+        """Where a fold gathers what it is about to fold."""
+        return self.folder / f".folding-{token}"
+
+    def folding(self) -> list[Path]:
+        return sorted(self.folder.glob(".folding-*"))
+
+    def fold(self, token: str) -> Path:
+        return self.folder / f"fold-{token}.parquet"
+
+    def folds(self) -> list[Path]:
+        return sorted(self.folder.glob("fold-*.parquet"))
+
+
+@dataclass(frozen=True)
 class RunPaths:
     """The run folder: `stage / signature / unit` for rows and ledger, plans and units beside them."""
 
@@ -44,7 +70,14 @@ class RunPaths:
         return self.stage(stage, signature) / (".".join(pieces) + ".parquet")
 
     def done(self, stage: str, signature: str, unit: int) -> Path:
-        return self.stage(stage, signature) / "done" / f"{unit:05d}.json"
+        return self.done_folder(stage, signature).loose(unit)
+
+    def done_folder(self, stage: str, signature: str) -> DoneFolder:
+        return DoneFolder(self.stage(stage, signature) / "done")
+
+    def merged(self, stage: str, question: str) -> Path:
+        """The signature that a merge was found to have, for the tasks behind it."""
+        return self.root / stage / "merged" / f"{question}.json"
 
     def attempts(self, stage: str, signature: str, unit: int) -> Path:
         """What is known of a unit that is not done: attempts, the item in flight, strikes, the last failure."""

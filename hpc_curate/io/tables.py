@@ -48,7 +48,7 @@ def publish(path: Path, write: Callable[[Path], None], token: str = "") -> None:
             flush(temporary)
             temporary.replace(path)
             flush(path.parent)
-        except BaseException:
+        except BaseException as error:
             temporary.unlink(missing_ok=True)
             raise
 
@@ -95,6 +95,18 @@ def write_table(
     """
     parts = [tables] if isinstance(tables, pa.Table) else tables
     plain = [field.name for field in schema if not pa.types.is_large_binary(field.type)]
+def json_files(folder: Path) -> Iterator[Path]:
+    """Those of a folder, in order, without hidden ones; none where there is no folder."""
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if entry.name.endswith(".json"))
+    except FileNotFoundError:
+        return
+    for name in names:
+        if not name.startswith("."):
+            yield folder / name
+
+
     count = 0
 
     def write(temporary: Path) -> None:
