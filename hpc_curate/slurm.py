@@ -77,6 +77,17 @@ def limits(settings: Mapping[str, Any]) -> Limits:
     return Limits(int(array_size), int(submit_jobs))
 
 
+def here() -> bool:
+    """Whether this machine has Slurm's commands at all."""
+    return shutil.which("sbatch") is not None
+
+
+def usual_limits(settings: Mapping[str, Any]) -> Limits:
+    """The same without asking: from the settings, else Slurm's defaults."""
+    array_size = settings.get("max_array_size") or _DEFAULT_ARRAY_SIZE
+    return Limits(int(array_size), int(settings.get("max_submit_jobs") or _DEFAULT_SUBMIT_JOBS))
+
+
 def _max_array_size() -> int:
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", ask(["scontrol", "show", "config"]), re.MULTILINE)
     # The limit is on the highest index; arrays here count from zero.

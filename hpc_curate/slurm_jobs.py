@@ -59,7 +59,7 @@ class Slurm:
                 made = executor(self.plan, submission, after, folder)
                 jobs = made.map_array(calls[0][0], *zip(*(arguments for _, arguments in calls), strict=True))
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"launch.sbatch has what submitit does not know: {str(error).splitlines()[0]}") from error
+            raise _unknown_option(error) from error
         except (FailedJobError, RuntimeError, OSError) as error:
             said = _reason(error)
             if _LOST.search(said) or not said:
@@ -114,6 +114,33 @@ def executor(plan: Plan, submission: Submission, after: Sequence[str], folder: P
     return made
 
 
+def script(plan: Plan, submission: Submission, after: Sequence[str]) -> str:
+    """What sbatch would be given for a submission; nothing is written or queued.
+
+    Raises:
+        ConfigError: launch.sbatch has what submitit does not know.
+    """
+    try:
+        made = executor(plan, submission, after, plan.paths.logs(submission.stage))
+    except (TypeError, ValueError) as error:
+        raise _unknown_option(error) from error
+    if len(submission.elements) > 1:
+        made.parameters["map_count"] = len(submission.elements)
+    return str(made._make_submission_file_text(made._submitit_command_str, ""))
+
+
+def _unknown_option(error: Exception) -> ConfigError:
+    return ConfigError(f"launch.sbatch has what submitit does not know: {str(error).splitlines()[0]}")
+
+
+def partition(plan: Plan, stage: str) -> str | None:
+    """Where a stage goes; None: to the cluster's default."""
+    mine, settings = resources(plan, stage), plan.settings["launch"]
+    asked = mine.partition or settings["gpu_partition" if mine.gpus else "cpu_partition"]
+    named: str | None = settings["sbatch"].get("partition", asked)
+    return named
+
+
 def parameters(plan: Plan, submission: Submission, after: Sequence[str] = ()) -> dict[str, Any]:
     """What submitit's Slurm executor is given for one array; launch.sbatch has the last word."""
     settings = plan.settings["launch"]
@@ -123,7 +150,7 @@ def parameters(plan: Plan, submission: Submission, after: Sequence[str] = ()) ->
     own = {**dict.fromkeys(_LISTS, ()), "exclude": None, "additional_parameters": {}, **settings["sbatch"]}
     given: dict[str, Any] = {
         "job_name": submission.name,
-        "partition": mine.partition or settings["gpu_partition" if mine.gpus else "cpu_partition"],
+        "partition": partition(plan, submission.stage),
         "time": mine.minutes,
         "nodes": 1,
         "ntasks_per_node": workers,

@@ -152,6 +152,11 @@ def place(output: str | None, paths: RunPaths, signature: str) -> str:
     return f"{output}/{signature}/" if is_store(output) else str(Path(output) / signature)
 
 
+def below(output: str | None, name: str) -> str | None:
+    """The place `name` inside of an output; None, the run folder, stays None."""
+    return output and (f"{output}/{name}" if is_store(output) else str(Path(output) / name))
+
+
 def deliver_to(at: str, receipts: Path, scratch: Path, settings: SourceSettings) -> Delivery:
     """The delivery to a `place`."""
     return Prefix(at, receipts, scratch, ObjectStore(settings)) if is_store(at) else Folder(Path(at))

@@ -55,6 +55,16 @@ class RunPaths:
         return self.root / "latest"
 
     @property
+    def pilot(self) -> RunPaths:
+        """A run of its own over a sample of this one's videos."""
+        return RunPaths(self.root / "pilot")
+
+    @property
+    def whole(self) -> RunPaths:
+        """The run that this one is the pilot of."""
+        return RunPaths(self.root.parent)
+
+    @property
     def units(self) -> Path:
         return self.root / "units"
 
