@@ -1,0 +1,217 @@
+"""Before anything is queued: would this configuration work on this machine, on this cluster, on its nodes?"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+import textwrap
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from hpc_curate import config, overrides, slurm_probe, slurm_site
+from hpc_curate import plan as plans
+from hpc_curate.checks import OK, RED, SILENT, WARNING, Finding, Section, cluster, has_red, node, storage
+from hpc_curate.errors import ConfigError, SchedulerError
+from hpc_curate.plan import Plan
+from hpc_curate.slurm_probe import Probe
+from hpc_curate.slurm_site import Ask
+from hpc_curate.submissions import RELAY
+
+_REFUSED = "launch.*_partition, resources.* and +launch.sbatch.* make what sbatch is given"
+_NO_ANSWER = "launch.setup, launch.python and the container start tasks; does the node see the run folder?"
+_NO_RELAY = {
+    "sbatch": "tasks cannot queue the next wave: repeat the command, or launch.waves=false",
+    "scontrol": "tasks cannot requeue themselves: walltimes that are long enough, or `retry`",
+}
+
+
+def main(given: argparse.Namespace) -> int:
+    """Print what was found. Returns the exit code: 1 where something is sure to go wrong.
+
+    Raises:
+        ConfigError: the overrides are wrong.
+    """
+    plan = _plan(given.overrides)
+    sections = examine(plan, None if given.no_job else given.wait)
+    print(as_json(plan, sections) if given.json else text(plan, sections))
+    return int(any(has_red(section.findings) for section in sections))
+
+
+def _plan(words: Sequence[str]) -> Plan:
+    """What `run` would plan, over no units: nothing is listed, nothing is written."""
+    config.register()
+    given = overrides.read(words)
+    jobs = overrides.jobs(given)
+    if len(jobs) > 1:
+        raise ConfigError("doctor looks at one job of a sweep; give one value for each setting")
+    settings = config.resolve(overrides.compose([*given.hydra, *jobs[0]]))
+    config.unit(settings)
+    return plans.build({**settings, "output": config.output(settings)}, 0)
+
+
+def examine(plan: Plan, wait_s: float | None) -> list[Section]:
+    """All findings, by place.
+
+    Args:
+        wait_s: seconds that a job may take to start on a node; null: no job.
+    """
+    by_slurm = plan.settings["launch"]["kind"] == "slurm"
+    here = node.look(plan, 0 if by_slurm else max(step.resources.gpus for step in plan.steps.values()))
+    findings = node.judge(here, plan, works_here=not by_slurm) + storage.check(node.folders(plan))
+    sections = [Section(f"here, {here['host']}", findings + _image(plan))]
+    if by_slurm:
+        writable = not here["folders"]["run_dir"]
+        with _workplace(plan) if writable else tempfile.TemporaryDirectory() as folder:
+            sections += _slurm(plan, Path(folder), here, wait_s if writable else None)
+    return sections
+
+
+def _image(plan: Plan) -> list[Finding]:
+    """The container image as a file, where it is one; that tasks can start it is for the job to show."""
+    image = plan.settings["container"].get("image")
+    if not image or "://" in image:
+        return [Finding("image", f"{image}: fetched when tasks start")] if image else []
+    if os.access(image, os.R_OK):
+        return [Finding("image", str(image))]
+    return [Finding("image", f"{image}: no such file, or it may not be read", RED, "container.image=… names the image")]
+
+
+# -- the cluster ---------------------------------------------------------------------------------------------------
+
+
+def _slurm(plan: Plan, folder: Path, here: node.Facts, wait_s: float | None) -> list[Section]:
+    """What the cluster says, then what its nodes show."""
+    try:
+        site = slurm_site.visit()
+    except SchedulerError as error:
+        advice = "go to a login node, or wait and try `sinfo`; launch=local works without Slurm"
+        return [Section("Slurm", [Finding("Slurm", str(error), RED, advice)])]
+    relay = [RELAY] if plan.settings["launch"].get("waves") else []
+    asks = slurm_site.asks({stage: slurm_probe.parameters(plan, stage) for stage in [*plan.steps, *relay]})
+    findings = cluster.site(site) + cluster.limits(site, plan.settings["launch"], len(plan.steps))
+    findings += cluster.options(site, asks)
+    taken = []
+    for ask in asks:
+        if has_red(cluster.options(site, [ask])):
+            continue  # said above; sbatch would say it again
+        tested = cluster.sizes(site, ask) or [_tested(plan, ask, folder)]
+        findings += tested
+        taken += [] if has_red(tested) else [ask]
+    sections = [Section("Slurm", findings)]
+    if wait_s is not None:
+        sections += _on_nodes([Probe(plan, stage, folder) for stage in _one_per_partition(taken)], here, wait_s)
+    return sections
+
+
+def _tested(plan: Plan, ask: Ask, folder: Path) -> Finding:
+    """What sbatch says of an array of the first of the stages."""
+    what = f"sbatch: {cluster.listed(ask.stages)}"
+    try:
+        wrong = slurm_probe.refused(Probe(plan, ask.stages[0], folder))
+    except SchedulerError as error:
+        return Finding(what, str(error), SILENT, "try again; the site may be busy")
+    if wrong:
+        return Finding(what, f"would be refused: {wrong}", RED, _REFUSED)
+    return Finding(what, f"would be taken: {cluster.size(ask)}")
+
+
+def _one_per_partition(asks: Sequence[Ask]) -> list[str]:
+    """The stages that stand for the others: one with GPUs if there is one, and the smallest of those."""
+    chosen: dict[str | None, Ask] = {}
+    asks = [ask for ask in asks if ask.stages[0] != RELAY]
+    for ask in sorted(asks, key=lambda ask: (not ask.gpus, ask.gpus, ask.cpus, ask.memory_mb)):
+        chosen.setdefault(ask.partition, ask)
+    return [ask.stages[0] for ask in chosen.values()]
+
+
+def _on_nodes(probes: Sequence[Probe], here: node.Facts, wait_s: float) -> list[Section]:
+    """Queue a short job for each, then read what they have seen."""
+    sections, queued = [], []
+    try:
+        for probe in probes:
+            try:
+                slurm_probe.submit(probe)
+                queued.append(probe)
+            except SchedulerError as error:
+                sections.append(Section(_on(probe), [Finding("job", f"refused: {error}", RED, _REFUSED)]))
+        for probe in queued:
+            sections.append(_seen(probe, slurm_probe.wait(probe, wait_s), here))
+    finally:
+        slurm_probe.finish(queued)
+    return sections
+
+
+def _seen(probe: Probe, outcome: slurm_probe.Outcome, here: node.Facts) -> Section:
+    facts = outcome.facts
+    if facts is None:
+        verdict = RED if outcome.started else WARNING
+        advice = _NO_ANSWER if outcome.started else "--wait 1800 waits longer, --no-job does without"
+        return Section(_on(probe), [Finding("job", outcome.word, verdict, advice)])
+    findings = node.judge(facts, probe.plan, works_here=True) + node.compare(here, facts)
+    for command, wrong in slurm_probe.relay(probe).items():
+        word = f"does not work on the node: {wrong}" if wrong else "works on the node"
+        findings.append(Finding(command, word, WARNING if wrong else OK, _NO_RELAY[command] if wrong else ""))
+    return Section(f"on {facts['host']}, {_on(probe)}", findings)
+
+
+def _on(probe: Probe) -> str:
+    partition = slurm_probe.parameters(probe.plan, probe.stage).get("partition")
+    return f"partition {partition}" if partition else "the default partition"
+
+
+@contextlib.contextmanager
+def _workplace(plan: Plan) -> Iterator[Path]:
+    """A private folder in the run folder for scripts and answers, removed with all that it needed."""
+    folder = plan.paths.logs(f"doctor-{uuid.uuid4().hex[:8]}")
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True)
+    folder.chmod(0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        for place in made[1:]:
+            with contextlib.suppress(OSError):  # somebody uses it by now
+                place.rmdir()
+
+
+# -- showing -------------------------------------------------------------------------------------------------------
+
+
+def as_json(plan: Plan, sections: Sequence[Section]) -> str:
+    """For scripts."""
+    findings = [{"where": section.title, **asdict(finding)} for section in sections for finding in section.findings]
+    return json.dumps({"run": str(plan.paths.root), "verdicts": _count(sections), "findings": findings}, indent=1)
+
+
+def text(plan: Plan, sections: Sequence[Section]) -> str:
+    """A table for a terminal: what is to be done stands below the line that it is about."""
+    indent = 10 + max(len(finding.what) for section in sections for finding in section.findings) + 2
+    lines = [f"launch={plan.settings['launch']['kind']}, {len(plan.steps)} stages, run folder {plan.paths.root}"]
+    for section in sections:
+        lines += ["", section.title]
+        for finding in section.findings:
+            verdict = finding.verdict.upper() if finding.verdict == RED else finding.verdict
+            lines += _wrapped(f"  {verdict:8}{finding.what}".ljust(indent) + finding.found, indent)
+            lines += _wrapped(" " * indent + f"-> {finding.advice}", indent + 3) if finding.advice else []
+    count = _count(sections)
+    last = f"{count[RED]} red, {count[WARNING]} to look at, {count[SILENT]} without an answer, {count[OK]} ok"
+    return "\n".join([*lines, "", last + ("; what is red will fail" if count[RED] else "")])
+
+
+def _wrapped(line: str, indent: int) -> list[str]:
+    """In the width of the terminal; words from outside lose what is no text."""
+    clean = "".join(letter if letter.isprintable() else " " for letter in line)
+    width = max(shutil.get_terminal_size((120, 24)).columns, indent + 40)
+    return textwrap.wrap(clean, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+
+
+def _count(sections: Sequence[Section]) -> dict[str, int]:
+    verdicts = [finding.verdict for section in sections for finding in section.findings]
+    return {verdict: verdicts.count(verdict) for verdict in (RED, WARNING, SILENT, OK)}
