@@ -59,6 +59,12 @@ class Plan:
     def file(self) -> Path:
         return self.paths.plan(self.hash)
 
+    def before(self, name: str) -> list[str]:
+        """Every stage that must be done before this one starts, however far before; in the order of the line."""
+        near = self.steps[name].waits_for
+        found = {*near, *(far for one in near for far in self.before(one))}
+        return [step for step in self.steps if step in found]
+
     def static_signature(self, name: str) -> str:
         """The signature without what merges have read; for merges and what follows them it is not the whole."""
         if name not in self._static:

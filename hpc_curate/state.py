@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
@@ -28,9 +30,11 @@ class State:
     ledger: Ledger
     verify: bool = True  # also stat the outputs
     one_by_one: bool = False  # read the records of single units: for a task that looks at few
+    fold: bool = False  # gather loose records before they are read
+    seen: dict[str, tuple[str, str]] = field(default_factory=dict)  # of a stage: signature, fingerprint of its records
     _signatures: dict[str, str | None] = field(default_factory=dict)
     _records: dict[str, dict[int, Record]] = field(default_factory=dict)
-    _kept: dict[str, dict[int, str]] = field(default_factory=dict)
+    _kept: dict[str, tuple[np.ndarray, pa.Array]] = field(default_factory=dict)
     _asked: dict[tuple[str, int], str | None] = field(default_factory=dict)
     _done: dict[tuple[str, int], Record | None] = field(default_factory=dict)
 
@@ -117,14 +121,19 @@ class State:
 
     def _kept_by_merge(self, name: str, record: Record, unit: int) -> str:
         """The hash of what a merge keeps of a unit: its file is sorted by unit, so a task reads its own rows only."""
+        if self.one_by_one:
+            return kept_hash(self._kept_rows(name, record, pc.field("unit") == unit)["clip_id"].to_pylist())
         if name not in self._kept:
-            keep = self.plan.steps[name].stage.keep_column  # type: ignore[attr-defined]
-            mine = pc.field("unit") == unit if self.one_by_one else None
-            rows = ds.dataset(self.ledger.outputs(record, "rows")).to_table(["unit", "clip_id", keep], mine)
-            groups = rows.filter(rows[keep]).group_by("unit").aggregate([("clip_id", "list")])
-            ids = zip(groups["unit"].to_pylist(), groups["clip_id_list"].to_pylist(), strict=True)
-            self._kept[name] = {of: kept_hash(clips) for of, clips in ids}
-        return self._kept[name].get(unit, kept_hash([]))
+            rows = self._kept_rows(name, record)
+            starts = np.searchsorted(rows["unit"].to_numpy(), np.arange(self.plan.units + 1))
+            self._kept[name] = (starts, rows["clip_id"].combine_chunks())
+        starts, clips = self._kept[name]
+        return kept_hash(clips[starts[unit] : starts[unit + 1]].to_pylist())
+
+    def _kept_rows(self, name: str, record: Record, condition: pc.Expression | None = None) -> pa.Table:
+        keep = self.plan.steps[name].stage.keep_column  # type: ignore[attr-defined]
+        rows = ds.dataset(self.ledger.outputs(record, "rows")).to_table(["unit", "clip_id", keep], condition)
+        return rows.filter(rows[keep])
 
     def _same_units(self, name: str) -> bool:
         stage = self.plan.steps[name].stage
@@ -143,6 +152,14 @@ class State:
             return None
         return record if not self.verify or self.ledger.valid(record) else None
 
+    def look_again(self, name: str, unit: int) -> None:
+        """Forget what was seen of one unit's record; everything else stays as it was."""
+        self._done.pop((name, unit), None)
+        signature = self.signature(name)
+        if name in self._records and signature is not None:
+            record = self.ledger.record(name, signature, unit)
+            self._records[name].update({unit: record} if record else {})
+
     def record(self, name: str, unit: int) -> Record | None:
         """The record of a unit, whatever set it was made for."""
         signature = self.signature(name)
@@ -151,6 +168,10 @@ class State:
         if self.one_by_one:
             return self.ledger.record(name, signature, unit)
         if name not in self._records:
+            if self.fold:
+                self.ledger.fold(name, signature)
+            # Before they are read: a record that comes while they are is not in this fingerprint.
+            self.seen[name] = (signature, self.ledger.fingerprint(name, signature))
             self._records[name] = self.ledger.records(name, signature)
         return self._records[name].get(unit)
 

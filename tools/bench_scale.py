@@ -112,7 +112,7 @@ def element(folder: Path) -> str:
     task = Element(line, "cut", Allocation())
     units = [number * line.units // ELEMENT for number in range(ELEMENT)]
     assert task.run(units) == 0
-    state = State(line, task.ledger, one_by_one=True, _signatures=dict(task._merges_before()))
+    state = task._look()
     clips = 0
     for unit in units:
         reader = Reader(state, "cut", unit)
