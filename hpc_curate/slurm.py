@@ -5,6 +5,7 @@ Absence is unknown, not finished: a question that Slurm did not answer raises, a
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import re
@@ -23,7 +24,7 @@ _DEFAULT_SUBMIT_JOBS = 5000  # half of Slurm's default MaxJobCount, which all us
 _ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL", "DEADLINE"}
 _ENDED |= {"PREEMPTED", "REVOKED"}
 _BUSY = re.compile(r"temporarily|timed out|try again|zero bytes", re.IGNORECASE)
-_RETRY_AFTER_S = (2.0, 10.0)
+RETRY_AFTER_S = (2.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def _max_submit_jobs() -> int | None:
     return min(found, default=None)
 
 
-def queue(patience: Sequence[float] = _RETRY_AFTER_S) -> list[Task]:
+def queue(patience: Sequence[float] = RETRY_AFTER_S) -> list[Task]:
     """All that this user has queued or running, by one call.
 
     Raises:
@@ -131,7 +132,7 @@ def recheck(names: Sequence[str], since: float) -> Answer:
 
 def _remembered(names: set[str]) -> Iterator[Task]:
     # Of all jobs: it takes one id or none, and no names. The controller forgets what ended MinJobAge (300 s) ago.
-    for line in ask(["scontrol", "--oneliner", "show", "job"], _RETRY_AFTER_S).splitlines():
+    for line in ask(["scontrol", "--oneliner", "show", "job"], RETRY_AFTER_S).splitlines():
         fields: dict[str, str] = dict(re.findall(r"(\w+)=(\S+)", line)[:40])
         if fields.get("JobName") in names:
             job = fields.get("ArrayJobId", fields["JobId"])
@@ -142,7 +143,7 @@ def _remembered(names: set[str]) -> Iterator[Task]:
 def _accounted(names: Sequence[str], since: float) -> Iterator[Task]:
     start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since - 3600))
     what = [f"--starttime={start}", f"--name={','.join(names)}", "--format=JobID,JobName,State"]
-    for line in ask(["sacct", "-X", "-n", "-P", *what], _RETRY_AFTER_S).splitlines():
+    for line in ask(["sacct", "-X", "-n", "-P", *what], RETRY_AFTER_S).splitlines():
         number, name, state = line.split("|", 2)
         job, _, indices = number.partition("_")
         for index in _indices(indices.strip("[]") or "0"):
@@ -181,7 +182,13 @@ def live(submitted: Sequence[Submission]) -> list[Live]:
 def cancel(live_jobs: Sequence[Live]) -> None:
     """Cancel what is still queued or running, in one call."""
     if live_jobs:
-        ask(["scancel", *sorted({one.job_id for one in live_jobs})], _RETRY_AFTER_S)
+        ask(["scancel", *sorted({one.job_id for one in live_jobs})], RETRY_AFTER_S)
+
+
+def cancel_named(name: str) -> None:
+    """Take back a job that may have been accepted although sbatch did not say so."""
+    with contextlib.suppress(SchedulerError):
+        ask(["scancel", f"--name={name}", f"--user={getpass.getuser()}"])
 
 
 def ask(argv: Sequence[str], patience: Sequence[float] = ()) -> str:

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from hpc_curate.submissions import RELAY, Submission
 START_ME_AGAIN = 75  # the exit code; EX_TEMPFAIL of sysexits.h
 # Of these nobody knows whether the controller has the job; any other word is a refusal.
 _LOST = re.compile(r"timed out|zero bytes|killed|communication|make sense|unexpected message", re.IGNORECASE)
+_BUSY = re.compile(r"temporarily un|unable to contact", re.IGNORECASE)  # of these it surely has not
 _LISTS = ("setup", "teardown", "srun_args")  # of launch.sbatch: come on top of ours
 
 
@@ -43,13 +45,23 @@ class Slurm:
         return slurm.recheck(names, since)
 
     def submit(self, submission: Submission, after: Sequence[str]) -> str:
-        """One sbatch; returns the job's id.
+        """One sbatch, tried again where Slurm is too busy to take it; returns the job's id.
 
         Raises:
             ConfigError: launch.sbatch has what submitit does not know.
             Unanswered: the job may have been accepted.
             SchedulerError: it was refused.
         """
+        for wait_s in slurm.RETRY_AFTER_S:
+            try:
+                return self._sbatch(submission, after)
+            except SchedulerError as error:
+                if not _BUSY.search(str(error)):
+                    raise
+            time.sleep(wait_s)
+        return self._sbatch(submission, after)
+
+    def _sbatch(self, submission: Submission, after: Sequence[str]) -> str:
         from submitit.core.utils import FailedJobError
 
         folder = submissions.log_folder(self.plan.paths, submission.stage)
@@ -61,7 +73,7 @@ class Slurm:
         except (TypeError, ValueError) as error:
             raise _unknown_option(error) from error
         except (FailedJobError, RuntimeError, OSError) as error:
-            said = _reason(error)
+            said = reason(error)
             if _LOST.search(said) or not said:
                 raise Unanswered(f"sbatch has no answer for stage {submission.stage}: {said or 'no word'}") from error
             raise SchedulerError(f"sbatch refused stage {submission.stage}: {said}") from error
@@ -214,7 +226,7 @@ def _outside_a_job() -> Iterator[None]:
         os.environ.update(told)
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """The line of sbatch that says why."""
     lines = str(error).strip().splitlines()
     return next((line for line in reversed(lines) if "error:" in line), lines[-1] if lines else "")

@@ -28,12 +28,12 @@ class Submission:
     work: str  # the same with what is asked for: the same units are done by it
     elements: tuple[tuple[int, ...], ...]
     created: float
-    began: float  # when somebody asked for it: relays come later
     job_id: str | None = None  # null: sbatch has not answered yet; local-<pid> on this machine
     pids: tuple[str, ...] = ()  # of the processes of launch=local, by element
     over: tuple[int, ...] = ()  # elements of which Slurm has said twice that they have left the queue
     exclude: tuple[str, ...] = ()  # hosts that it must not run on
     gpus: tuple[str, ...] = ()  # of this machine, for the processes of launch=local to share
+    began: float = 0.0  # when somebody asked for it: what a relay queues comes later
     here: bool = False  # in processes of this machine, of which Slurm knows nothing
     word: str = ""  # that a relay left for whoever asks how the run is
 

@@ -66,7 +66,7 @@ class Wave:
         relays = [one for one in self._standing(RELAY) if one.plan == self.plan.hash]
         mine = self.relayed.name if self.relayed else None
         relay = any(one.name != mine for one in relays)
-        self._room = limits.submit_jobs - len(tasks) - (0 if relay else 1)
+        self._room = limits.submit_jobs - len(tasks) - 1  # a relay queues the next one while it is there itself
         waves = self.plan.settings["launch"]["waves"]
         left = 0
         for name in self.plan.steps:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hpc_curate import cli, config, launch, plan, run, submissions
+from hpc_curate import claims, cli, config, launch, plan, run, submissions
 from hpc_curate.errors import ConfigError, SchedulerError
 from hpc_curate.ledger import Ledger
 
@@ -23,7 +23,7 @@ def scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     state, programs = tmp_path / "slurm", tmp_path / "bin"
     state.mkdir()
     programs.mkdir()
-    for name in ("sbatch", "squeue", "scancel", "scontrol", "sacctmgr", "srun"):
+    for name in ("sbatch", "squeue", "scancel", "scontrol", "sacct", "sacctmgr", "srun"):
         program = programs / name
         program.write_text(f"#!{sys.executable}\n" + FAKE.read_text())
         program.chmod(0o755)
@@ -145,6 +145,61 @@ def test_only_units_whose_elements_have_left_the_queue_are_queued_again(schedule
     assert {unit for units in second.elements for unit in units} == gone
 
 
+def gone(scheduler: Path, units: int) -> None:
+    """The last elements of the queue are neither shown nor remembered."""
+    queue = (scheduler / "queue").read_text().splitlines()
+    (scheduler / "queue").write_text("\n".join(queue[:-units]) + "\n")
+
+
+def test_what_squeue_forgets_is_asked_for_again_and_believed(scheduler: Path, prepared: Any) -> None:
+    line = prepared("stage=[scan,shots]")
+    launch.run(line)
+    before = scripts(scheduler)
+    (scheduler / "forgotten").write_text(" ".join(before))
+    (scheduler / "calls").unlink()
+    launch.run(line)
+    assert scripts(scheduler) == before
+    assert (scheduler / "calls").read_text().split().count("scontrol") <= 2  # its limits, and all jobs at once
+
+
+def test_without_a_second_answer_nothing_is_queued_again(
+    scheduler: Path, prepared: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = prepared("stage=[scan]")
+    launch.run(line)
+    gone(scheduler, 5)
+    (scheduler / "deaf").touch()
+    launch.run(line)
+    assert len(scripts(scheduler)) == 1
+    assert "counts as queued" in caplog.text
+    (scheduler / "accounting").write_text("")  # late
+    launch.run(line)
+    assert len(scripts(scheduler)) == 1
+    job, name = next(iter(scripts(scheduler))), submissions.every(line.paths)[0].name
+    lines = [f"{job}_23|{name}|NODE_FAIL", f"{job}_[20-22%4]|{name}|CANCELLED by 7", f"{job}_24|{name}|RUNNING"]
+    (scheduler / "accounting").write_text("\n".join(lines))
+    launch.run(line)
+    first, second = submissions.every(line.paths)
+    assert {unit for units in second.elements for unit in units} == first.units([20, 21, 22, 23])
+
+
+def test_states_that_come_back_are_believed(scheduler: Path, prepared: Any) -> None:
+    line = prepared("stage=[scan]")
+    launch.run(line)
+    queue = (scheduler / "queue").read_text()
+    for state in ("COMPLETING", "RUNNING", "REQUEUED", "SUSPENDED"):
+        (scheduler / "queue").write_text(queue.replace("PENDING", state))
+        launch.run(line)
+    assert len(submissions.every(line.paths)) == 1
+    (scheduler / "queue").write_text(queue.replace("PENDING", "NODE_FAIL"))
+    launch.run(line)
+    first, second = submissions.every(line.paths)
+    assert len(first.over) == 25 and second.units(range(25)) == set(range(25))
+    (scheduler / "queue").write_text(queue + (scheduler / "queue").read_text())  # a node came back with its jobs
+    launch.run(line)
+    assert len(submissions.every(line.paths)) == 2
+
+
 def test_no_answer_of_squeue_queues_nothing(scheduler: Path, prepared: Any) -> None:
     line = prepared()
     launch.run(line)
@@ -161,6 +216,24 @@ def test_a_refusal_names_the_reason_and_leaves_no_submission(scheduler: Path, pr
     with pytest.raises(SchedulerError, match="stage scan: .*Invalid account"):
         launch.run(line)
     assert submissions.every(line.paths) == []
+
+
+def test_a_busy_scheduler_is_asked_again(scheduler: Path, prepared: Any) -> None:
+    (scheduler / "busy").write_text("sbatch: error: Batch job submission failed: Resource temporarily unavailable")
+    line = prepared("stage=[scan]")
+    launch.run(line)
+    assert (len(scripts(scheduler)), len(submissions.every(line.paths))) == (1, 1)
+
+
+def test_what_sbatch_gave_no_answer_for_is_kept_in_mind(scheduler: Path, prepared: Any) -> None:
+    line = prepared("stage=[scan]")
+    (scheduler / "refuse").write_text("sbatch: error: Batch job submission failed: Socket timed out on send/recv")
+    with pytest.raises(SchedulerError, match="the same command finds it"):
+        launch.run(line)
+    (scheduler / "refuse").unlink()
+    launch.run(line)  # it may still be accepted
+    (submission,) = submissions.every(line.paths)
+    assert (submission.job_id, scripts(scheduler)) == (None, {})
 
 
 def test_a_job_that_was_accepted_without_an_answer_is_adopted(scheduler: Path, prepared: Any) -> None:
@@ -219,8 +292,10 @@ def test_retry_forgives_and_queues_what_failed(scheduler: Path, prepared: Any) -
     launch.run(line)
     (scheduler / "queue").write_text("")
     ledger, signature = Ledger(line.paths), line.static_signature("scan")
+    claim = claims.take(line.paths, claims.Work("scan", signature, 7), claims.Holder("job"), lease_s=60)
     for _ in range(3):
-        ledger.end("scan", signature, 7, ledger.begin("scan", signature, 7, "job"), ("failed", "no luck"))
+        ledger.end(claim, ledger.begin(claim), ("failed", "no luck"))
+    claim.release()
     assert cli.main(["retry", str(line.paths.root), "scan"]) == 0
     assert ledger.attempt("scan", signature, 7).attempts == 0
     assert len(submissions.every(line.paths)) == 2

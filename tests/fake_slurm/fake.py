@@ -1,8 +1,18 @@
 """A scheduler that does what it is told to, for what a real one will not do on command: lie, refuse, lose answers.
 
-Linked as sbatch, squeue, scancel, scontrol, sacctmgr and srun. Its state is files in $FAKE_SLURM: `config` (answer of
-scontrol), `refuse` (sbatch fails with its text), `lost` (sbatch accepts and then fails with its text), `silent`
-(squeue fails). It leaves every sbatch script as `<job>.sh`, the queue as `queue`, what was cancelled as `cancelled`.
+Linked as sbatch, squeue, scancel, scontrol, sacct, sacctmgr and srun. Its state is files in $FAKE_SLURM:
+
+    config      the answer of `scontrol show config`
+    refuse      sbatch fails with this text
+    busy        sbatch fails with the first of these lines, and takes it out
+    lost        sbatch accepts and then fails with this text
+    silent      squeue fails
+    forgotten   jobs that squeue does not show, although they are in the queue
+    deaf        `scontrol show job` fails
+    accounting  lines of sacct, JobID|JobName|State; without the file there is no accounting
+
+It leaves every sbatch script as `<job>.sh`, the queue (with what has ended: a line's third field is the state) as
+`queue`, the calls as `calls`, and what was cancelled as `cancelled`.
 """
 
 from __future__ import annotations
@@ -17,13 +27,18 @@ def main() -> int:
     state, name = Path(os.environ["FAKE_SLURM"]), Path(sys.argv[0]).name
     with (state / "calls").open("a") as file:
         file.write(f"{name}\n")
-    return {"sbatch": sbatch, "squeue": squeue, "scontrol": scontrol, "scancel": scancel}.get(name, nothing)(state)
+    known = {"sbatch": sbatch, "squeue": squeue, "scontrol": scontrol, "scancel": scancel, "sacct": sacct}
+    return known.get(name, nothing)(state)
 
 
 def sbatch(state: Path) -> int:
-    if (state / "refuse").exists():
-        print((state / "refuse").read_text(), file=sys.stderr)
-        return 1
+    for name in ("refuse", "busy"):
+        said = text(state / name).splitlines()
+        if said:
+            print(said[0], file=sys.stderr)
+            if name == "busy":
+                (state / name).write_text("\n".join(said[1:]))
+            return 1
     script = Path(sys.argv[-1]).read_text()
     job = str(100 + len(list(state.glob("*.sh"))))
     (state / f"{job}.sh").write_text(script)
@@ -44,13 +59,32 @@ def squeue(state: Path) -> int:
     if (state / "silent").exists():
         print("slurm_load_jobs error: Unable to contact slurm controller", file=sys.stderr)
         return 1
-    queue = state / "queue"
-    print(queue.read_text() if queue.exists() else "", end="")
+    forgotten = text(state / "forgotten").split()
+    for line in text(state / "queue").splitlines():
+        if line.split("|")[0] not in forgotten:
+            print(line)
     return 0
 
 
 def scontrol(state: Path) -> int:
-    print((state / "config").read_text() if (state / "config").exists() else "MaxArraySize = 1001")
+    if "job" not in sys.argv:
+        print(text(state / "config") or "MaxArraySize = 1001")
+        return 0
+    if (state / "deaf").exists():
+        print("slurm_load_jobs error: Unable to contact slurm controller", file=sys.stderr)
+        return 1
+    for number, line in enumerate(text(state / "queue").splitlines()):
+        job, index, job_state, name = line.split("|")
+        array = "" if index == "N/A" else f"ArrayJobId={job} ArrayTaskId={index} "
+        print(f"JobId={number if array else job} {array}JobName={name} UserId=me(1) JobState={job_state} Reason=None")
+    return 0
+
+
+def sacct(state: Path) -> int:
+    if not (state / "accounting").exists():
+        print("Slurm accounting storage is disabled", file=sys.stderr)
+        return 1
+    print(text(state / "accounting"), end="")
     return 0
 
 
@@ -62,6 +96,10 @@ def scancel(state: Path) -> int:
 
 def nothing(state: Path) -> int:
     return 1
+
+
+def text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
 
 
 if __name__ == "__main__":
