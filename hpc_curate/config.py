@@ -44,6 +44,7 @@ class Limits:
     bad_share: float = 0.5  # of a unit's clips with an error: more, and the unit fails ...
     bad_rows: int = 20  # ... if it is at least this many
     allow_failed_units: bool = False  # merges go on without them
+    lease_s: float = 180.0  # a worker that was not heard of for so long may be relieved of its unit
 
 
 # Given to stages by `stages`, from the `measure` and `cutter` groups and from `output`.

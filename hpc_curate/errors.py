@@ -8,6 +8,7 @@ CurateError
 ├── MergeRefused       a merge found rows that nobody accounts for
 ├── EnvironmentFault   the machine is at fault (disk full, stale handle), never the data
 ├── Preempted          told to stop, or no time is left; the element wants to be requeued
+├── Claimed            another living worker is at this unit; come back later
 ├── Superseded         another worker has taken over this unit; publish nothing
 └── SchedulerError     Slurm refused or did not answer
     └── Unanswered     the same, and nobody knows whether it has the job
@@ -46,6 +47,10 @@ class EnvironmentFault(CurateError):
 
 class Preempted(CurateError):
     """Told to stop, or no time is left."""
+
+
+class Claimed(CurateError):
+    """Another living worker is at this unit."""
 
 
 class Superseded(CurateError):

@@ -132,7 +132,7 @@ def _allocation(grace_s: float) -> Allocation:
     job = slurm.my_job()
     if job is None:
         return Allocation(job=f"local-{os.getpid()}")
-    return Allocation(job=job, requeued=slurm.my_restarts() > 0, deadline=slurm.my_deadline(grace_s))
+    return Allocation(job=job, restarts=slurm.my_restarts(), deadline=slurm.my_deadline(grace_s))
 
 
 # -- on this machine -----------------------------------------------------------------------------------------------

@@ -7,21 +7,22 @@ unit that is not done (attempts, the item in flight, strikes, the last failure) 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
-import socket
 import time
-import uuid
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hpc_curate import folds
+from hpc_curate.claims import Claim
 from hpc_curate.errors import Superseded
 from hpc_curate.io import tables
 from hpc_curate.io.paths import RunPaths
 
-_LEFT_BEHIND = (".*.tmp", "done/.*.tmp", "attempts/.*.tmp", "attempts/*.json", "parts/*")
+_LEFT_BEHIND = (".*.tmp", "done/.*.tmp", "attempts/.*.tmp", "attempts/*.json", "claims/*", "parts/*")
 _UNIT = re.compile(r"\.?(\d{5,})")
 
 
@@ -60,6 +61,7 @@ class Record:
     job: str = ""
     finished: float = 0.0
     revision: int = 1  # publications of this unit so far
+    takeovers: int = 0  # of this unit so far, from workers that were not known to have ended
 
     @classmethod
     def parse(cls, value: dict[str, Any]) -> Record:
@@ -78,12 +80,13 @@ class Record:
 class Attempt:
     """What is known of a unit that is not done."""
 
-    token: str = ""  # of the last worker that began: only it may publish
+    token: str = ""  # of the last worker that began
     attempts: int = 0  # that ended in a failure or a death
     item: str | None = None  # in flight
     items_done: int = 0  # before it
     items: int = 0  # in all
     strikes: dict[str, int] = field(default_factory=dict)  # deaths of a worker, by the item in flight
+    takeovers: int = 0  # from workers that were not known to have ended
     failure: str | None = None  # failed, blocked, preempted, environment; null: began and not heard of since
     message: str = ""
     host: str = ""
@@ -138,67 +141,77 @@ class Ledger:
 
     # -- writing -------------------------------------------------------------------------------------------------
 
-    def begin(self, stage: str, signature: str, unit: int, job: str, requeued: bool = False) -> Attempt:
-        """Claim a unit: from now on only this attempt may publish it.
+    def begin(self, claim: Claim) -> Attempt:
+        """Note that an attempt begins.
 
-        An attempt that was begun and never heard of died: it counts, and its item in flight gets a strike, unless
-        the scheduler killed it and started it again (`requeued`).
+        An attempt that was begun and ended without a word died: it counts, and its item in flight gets a strike,
+        unless the scheduler killed it and started it again.
         """
-        last = self.attempt(stage, signature, unit)
+        work, holder = claim.work, claim.holder
+        last = self.attempt(work.stage, work.signature, work.unit)
         strikes = dict(last.strikes)
-        died = bool(last.token) and last.failure is None and not requeued
+        killed = holder.restarts > 0 and last.job == holder.job
+        died = bool(last.token) and last.failure is None and not killed and claim.found != "released"
         if died and last.item:
             strikes[last.item] = strikes.get(last.item, 0) + 1
         attempt = Attempt(
-            token=uuid.uuid4().hex[:12],
+            token=claim.token,
             attempts=last.attempts + died,
             strikes=strikes,
+            takeovers=holder.takeovers,
             message=last.message,
-            host=socket.gethostname(),
-            job=job,
+            host=holder.host,
+            job=holder.job,
             began=time.time(),
         )
-        self._write(stage, signature, unit, attempt)
+        self._write(claim, attempt)
         return attempt
 
-    def working_on(self, stage: str, signature: str, unit: int, attempt: Attempt, item: str | None) -> None:
+    def working_on(self, claim: Claim, attempt: Attempt, item: str | None) -> None:
         """Note the item in flight, so that a death can be laid at its door.
 
         Raises:
-            Superseded: another worker has begun the unit since.
+            Superseded: another worker has claimed the unit since.
         """
-        self.check(stage, signature, unit, attempt)
-        self._write(stage, signature, unit, replace(attempt, item=item))
+        self._write(claim, replace(attempt, item=item))
 
-    def end(self, stage: str, signature: str, unit: int, attempt: Attempt, failure: tuple[str, str]) -> None:
+    def end(self, claim: Claim, attempt: Attempt, failure: tuple[str, str]) -> None:
         """The attempt ended without a result: (failed, blocked, preempted or environment; message)."""
-        if self.attempt(stage, signature, unit).token != attempt.token:
-            return  # overtaken: the word is the other's
         kind, message = failure
         counted = attempt.attempts + (kind == "failed")
         ended = replace(attempt, item=None, attempts=counted, failure=kind, message=message)
-        self._write(stage, signature, unit, ended)
+        with contextlib.suppress(Superseded):  # then the word is the other's
+            self._write(claim, ended)
 
     def block(self, stage: str, signature: str, unit: int, message: str) -> None:
-        """What the unit reads is not there: no attempt is counted."""
+        """What the unit reads is not there: no attempt is counted. What a worker that is at it says stays."""
         last = self.attempt(stage, signature, unit)
-        self._write(stage, signature, unit, replace(last, item=None, failure="blocked", message=message))
+        if last.token and last.failure is None:
+            return
+        blocked = replace(last, item=None, failure="blocked", message=message)
+        tables.write_json(self.paths.attempts(stage, signature, unit), asdict(blocked))
 
-    def check(self, stage: str, signature: str, unit: int, attempt: Attempt) -> None:
-        """Before a publication.
+    def mark(self, record: Record, claim: Claim | None = None) -> None:
+        """Publish the record, then forget the attempts.
 
         Raises:
-            Superseded: another worker has begun the unit since.
+            Superseded: another worker has claimed the unit since; nothing was published.
         """
-        current = self.attempt(stage, signature, unit)
-        if current.token != attempt.token:
-            raise Superseded(f"{stage} unit {unit}: taken over by job {current.job or '?'} on {current.host or '?'}")
-
-    def mark(self, record: Record, token: str) -> None:
-        """Publish the record, then forget the attempts."""
         path = self.paths.done(record.stage, record.signature, record.unit)
-        tables.write_json(path, asdict(record), token)
+        tables.write_json(path, asdict(record), claim)
         self.paths.attempts(record.stage, record.signature, record.unit).unlink(missing_ok=True)
+
+    def revoke(self, claim: Claim, outputs: Iterable[Path]) -> None:
+        """Remove what the workers that the unit was taken over from had not published yet, so that they cannot.
+
+        Args:
+            outputs: of the unit, that they may be at.
+        """
+        work = claim.work
+        mine = [paths(work.stage, work.signature, work.unit) for paths in (self.paths.done, self.paths.attempts)]
+        for path in (*mine, *outputs):
+            for token in claim.holder.before:
+                tables.temporary_name(path, token).unlink(missing_ok=True)
 
     def forgive(self, stage: str, signature: str, unit: int) -> None:
         """Forget attempts and strikes, so that the unit starts fresh."""
@@ -225,13 +238,14 @@ class Ledger:
 
     def _is_younger(self, path: Path, record: Record) -> bool:
         """Whether it belongs to an attempt that was begun after the record was written."""
-        if path.name.endswith(".tmp"):
+        if path.name.endswith(".tmp") or path.parent.name == "claims":
             return _modified(path) > record.finished
         attempt = self.attempt(record.stage, record.signature, record.unit)
         return attempt.failure is not None or attempt.began > record.finished
 
-    def _write(self, stage: str, signature: str, unit: int, attempt: Attempt) -> None:
-        tables.write_json(self.paths.attempts(stage, signature, unit), asdict(attempt), attempt.token)
+    def _write(self, claim: Claim, attempt: Attempt) -> None:
+        path = self.paths.attempts(claim.work.stage, claim.work.signature, claim.work.unit)
+        tables.write_json(path, asdict(attempt), claim)
 
 
 def _parsed(value: folds.Value | None) -> Record | None:

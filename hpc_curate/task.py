@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hpc_curate.errors import BadInput, UnitFailed
+from hpc_curate.claims import Claim
+from hpc_curate.errors import BadInput, Superseded, UnitFailed
 from hpc_curate.io import child, tables
 from hpc_curate.ledger import Attempt, Output, Record
 from hpc_curate.reader import Reader
@@ -37,6 +38,7 @@ class Task:
     reader: Reader
     signature: str
     unit: int
+    claim: Claim
     attempt: Attempt
     resumed: bool = False  # an earlier attempt has finished an item
 
@@ -46,7 +48,6 @@ class Task:
         for before in self.element.step.waits_for:
             signature = self.state.signature(before)
             if signature:
-                self.element.ledger.fold(before, signature)
                 self.element.ledger.sweep(before, signature)
         made = stage.run(self.element.model(), self.reader)
         if isinstance(stage, Filter):
@@ -90,7 +91,7 @@ class Task:
             self.resumed = True
             return part
         self.element.check_time()
-        self.element.ledger.working_on(stage.name, self.signature, self.unit, self.attempt, item.key)
+        self.element.ledger.working_on(self.claim, self.attempt, item.key)
         made = self._process(stage, item)
         _check_rows(stage, item, made)
         self._write_part(stage, part, made)
@@ -114,16 +115,17 @@ class Task:
         return made
 
     def _write_part(self, stage: PerUnit, part: Path, made: Tables) -> None:
-        temporary = part.with_name(f".{part.name}.{self.attempt.token}.tmp")
+        temporary = tables.temporary_name(part, self.claim.token)
         schemas = stage.writes()
         for name, table in made.items():
             tables.write_table(temporary / f"{name}.parquet", table, schemas[name], stage.row_group.get(name))
         temporary.mkdir(parents=True, exist_ok=True)
         try:
+            self.claim.check()
             temporary.rename(part)
-        except OSError:
+        except (OSError, Superseded) as error:
             shutil.rmtree(temporary, ignore_errors=True)
-            if not part.exists():
+            if isinstance(error, Superseded) or not part.exists():
                 raise
 
     def _record(
@@ -131,16 +133,15 @@ class Task:
     ) -> Record:
         """Publish the tables as the next part of the unit and say what they hold."""
         stage, paths = self.element.stage, self.element.plan.paths
-        self.element.ledger.check(stage.name, self.signature, self.unit, self.attempt)
         number = last.next_part if last else 1
         groups = stage.row_group if isinstance(stage, PerUnit) else {}
         outputs, schemas = [], stage.writes()
         for name, stream in streams.items():
             path = paths.rows(stage.name, self.signature, self.unit, name, number)
             default = _MERGED_ROWS if isinstance(stage, Merge) else None
-            rows = tables.write_table(path, stream, schemas[name], groups.get(name, default), self.attempt.token)
+            rows = tables.write_table(path, stream, schemas[name], groups.get(name, default), self.claim)
             if last and not rows:
-                path.unlink()  # a later part need not say that it has nothing of a table
+                path.unlink(missing_ok=True)  # a later part need not say that it has nothing of a table
                 continue
             size, checksum = tables.size_and_sha256(path)
             outputs.append(Output(name, number, size, checksum, rows))
@@ -157,6 +158,7 @@ class Task:
             files=files,
             have=have,
             revision=before.revision + 1 if before else 1,
+            takeovers=self.claim.holder.takeovers + (before.takeovers if before else 0),
             resumed=self.resumed or last is not None,
         )
         counted = self._counted(record)

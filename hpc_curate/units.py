@@ -20,8 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from hpc_curate.faults import environment_faults
 from hpc_curate.io.paths import RunPaths
-from hpc_curate.io.tables import environment_faults, read_table, write_table
+from hpc_curate.io.tables import read_table, write_table
 from hpc_curate.records import UNITS, Video, video_id
 
 _ROW_GROUP = 4096  # what a worker reads to find its unit

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import shutil
 import signal
-import socket
 import tempfile
 import time
 import traceback
@@ -16,16 +14,18 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hpc_curate import config
+from hpc_curate import claims, config, merged
 from hpc_curate import plan as plans
 from hpc_curate.errors import (
     Blocked,
+    Claimed,
     CurateError,
     EnvironmentFault,
     Preempted,
     Superseded,
     UnitFailed,
 )
+from hpc_curate.faults import environment_faults
 from hpc_curate.ledger import Attempt, Ledger, Record
 from hpc_curate.meter import Cost, Meter
 from hpc_curate.reader import Reader
@@ -35,13 +35,15 @@ from hpc_curate.task import Task
 
 log = logging.getLogger(__name__)
 
+_POLL_S = 5.0  # between looks at units that others are at
+
 
 @dataclass(frozen=True)
 class Allocation:
     """What the launcher says about where a task runs."""
 
     job: str = "inline"
-    requeued: bool = False  # the scheduler started it again: a death before is not the data's fault
+    restarts: int = 0  # by the scheduler: a death before is not the data's fault
     deadline: float | None = None  # epoch seconds at which it wants to have stopped
 
 
@@ -55,6 +57,7 @@ class Element:
     stopped: str = ""  # the signal that asked to stop
     _model: list[Any] = field(default_factory=list)
     _known: dict[str, str | None] = field(default_factory=dict)
+    _everything: State | None = None
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.plan.paths)
@@ -71,27 +74,36 @@ class Element:
         return self._model[0]
 
     def run(self, unit_numbers: Sequence[int]) -> int:
-        """Do the units; returns how many are not done.
+        """Do the units, those that others are at last; returns how many are not done.
 
         Raises:
             Preempted: told to stop or out of time; what is finished is kept.
             EnvironmentFault: the machine is at fault.
         """
-        open_units = 0
-        for unit in unit_numbers:
-            self.check_time()
-            try:
-                self._run_unit(unit)
-            except Blocked as error:
-                log.warning("%s unit %d is blocked: %s", self.name, unit, error)
-                open_units += 1
-            except Superseded as error:
-                log.warning("%s", error)
-            except (Preempted, EnvironmentFault):
-                raise
-            except CurateError as error:
-                log.warning("%s unit %d failed: %s", self.name, unit, error)
-                open_units += 1
+        open_units, left = 0, list(unit_numbers)
+        while left:
+            claimed = []
+            for unit in left:
+                self.check_time()
+                try:
+                    with environment_faults(f"{self.name} unit {unit}"):
+                        self._run_unit(unit)
+                except Claimed as error:
+                    log.info("%s; it comes last", error)
+                    claimed.append(unit)
+                except Blocked as error:
+                    log.warning("%s unit %d is blocked: %s", self.name, unit, error)
+                    open_units += 1
+                except Superseded as error:
+                    log.warning("%s", error)
+                except (Preempted, EnvironmentFault):
+                    raise
+                except CurateError as error:
+                    log.warning("%s unit %d failed: %s", self.name, unit, error)
+                    open_units += 1
+            if claimed == left:
+                time.sleep(min(_POLL_S, self.plan.limits.lease_s / 4))
+            left = claimed
         return open_units
 
     def check_time(self) -> None:
@@ -102,56 +114,101 @@ class Element:
             raise Preempted("the walltime is nearly used up")
 
     def _run_unit(self, unit: int) -> None:
-        # A merge looks at everything; a task of one unit at the records of its own unit, once a merge before it has
-        # been found.
-        alone = isinstance(self.stage, PerUnit) and self.stage.units_from is None
-        merged = dict(self._merges_before()) if alone else {}
-        state = State(self.plan, self.ledger, verify=not alone, one_by_one=alone, _signatures=merged)
-        signature = state.signature(self.name)
-        in_the_way = state.in_the_way(self.name) if signature is None or isinstance(self.stage, Merge) else []
-        if signature is None or in_the_way:
-            message = "; ".join(in_the_way)
-            self.ledger.block(self.name, signature or self.plan.static_signature(self.name), unit, message)
-            raise Blocked(message)
-        try:
-            asked = state.asked(self.name, unit)
-            if asked is None:
-                raise Blocked("; ".join(state.in_the_way(self.name)))
-            record = state.done(self.name, unit)
-            if record and self.ledger.valid(record):
+        state = self._look()
+        signature, asked = self._asked(state, unit)
+        if self._is_done(state, unit):
+            return
+        before = state.record(self.name, unit)
+        work = claims.Work(self.name, signature, unit, before.revision if before else 0)
+        with self._claimed(work) as claim:
+            state.look_again(self.name, unit)
+            if self._is_done(state, unit):  # by the one that was at it
+                claim.remove()
                 return
-        except Blocked as error:
-            self.ledger.block(self.name, signature, unit, str(error))
-            raise
-        attempt = self._begin(signature, unit)
-        try:
-            with Meter() as meter, self._reader(state, unit) as reader:
-                task = Task(self, state, reader, signature, unit, attempt)
-                record = task.merge(asked) if isinstance(self.stage, Merge) else task.per_unit(asked)
-            self._publish(record, attempt, meter.read())
-        except BaseException as error:
-            self._give_up(signature, unit, attempt, error)
-            raise
+            attempt = self._begin(claim)
+            try:
+                with (
+                    environment_faults(str(work)),
+                    Meter() as meter,
+                    self._reader(state, unit) as reader,
+                ):
+                    task = Task(self, state, reader, signature, unit, claim, attempt)
+                    record = task.merge(asked) if isinstance(self.stage, Merge) else task.per_unit(asked)
+                    self._publish(record, claim, attempt, meter.read())
+            except BaseException as error:
+                self._give_up(claim, attempt, error)
+                raise
         seconds = meter.read().seconds
         log.info("%s unit %d: %d rows, %d errors, %.1f s", self.name, unit, record.rows, record.errors, seconds)
 
-    def _merges_before(self) -> dict[str, str | None]:
-        """The signatures of the merges before this stage: one look at every unit of the run for the whole element,
-        unless one of them was not there yet."""
+    def _look(self) -> State:
+        """A task of one unit looks at the records of its own unit, once it is known which merges it is behind; a merge
+        at everything, and so does one that reads all units, once for all that the element does of it."""
+        if isinstance(self.stage, Merge):
+            state = State(self.plan, self.ledger, fold=True)
+            merged.note(state, self.name)
+            return state
+        assert isinstance(self.stage, PerUnit)
+        if self.stage.units_from is not None:
+            if self._everything is None or self._everything.signature(self.name) is None:
+                self._everything = State(self.plan, self.ledger)
+            return self._everything
         if not self._known or None in self._known.values():
-            state = State(self.plan, self.ledger)
-            before = itertools.takewhile(lambda name: name != self.name, self.plan.steps)
-            merges = [name for name in before if isinstance(self.plan.steps[name].stage, Merge)]
-            self._known = {name: state.signature(name) for name in merges}
-        return self._known
+            self._known = merged.signatures(self.plan, self.name)
+        return State(self.plan, self.ledger, verify=False, one_by_one=True, _signatures=dict(self._known))
 
-    def _begin(self, signature: str, unit: int) -> Attempt:
-        attempt = self.ledger.begin(self.name, signature, unit, self.allocation.job, self.allocation.requeued)
+    def _asked(self, state: State, unit: int) -> tuple[str, str]:
+        """The signature, and the hash of what is asked of a unit.
+
+        Raises:
+            Blocked: what it reads is not there.
+        """
+        signature = state.signature(self.name)
+        in_the_way = state.in_the_way(self.name) if signature is None or isinstance(self.stage, Merge) else []
+        asked = None if signature is None or in_the_way else state.asked(self.name, unit)
+        if signature is None or asked is None:
+            message = "; ".join(in_the_way or state.in_the_way(self.name))
+            self.ledger.block(self.name, signature or self.plan.static_signature(self.name), unit, message)
+            raise Blocked(message)
+        return signature, asked
+
+    def _is_done(self, state: State, unit: int) -> bool:
+        record = state.done(self.name, unit)
+        return record is not None and self.ledger.valid(record)
+
+    @contextmanager
+    def _claimed(self, work: claims.Work) -> Iterator[claims.Claim]:
+        """This worker's own unit, until another takes it over."""
+        me = claims.Holder(self.allocation.job, self.allocation.restarts)
+        lease_s = self.plan.limits.lease_s
+        claim = claims.take(self.plan.paths, work, me, lease_s)
+        try:
+            with claim.renewed(lease_s):
+                self._revoke(claim)
+                yield claim
+        finally:
+            claim.release()
+
+    def _revoke(self, claim: claims.Claim) -> None:
+        """Of workers that may still run, nothing more of this unit may appear."""
+        if not claim.holder.before:
+            return
+        work, paths = claim.work, self.plan.paths
+        record = self.ledger.record(work.stage, work.signature, work.unit)
+        numbers = range(1, 1 + (record.next_part if record else 1))
+        outputs = [
+            paths.rows(work.stage, work.signature, work.unit, table, number)
+            for table in self.stage.writes()
+            for number in numbers
+        ]
+        self.ledger.revoke(claim, outputs)
+
+    def _begin(self, claim: claims.Claim) -> Attempt:
+        attempt = self.ledger.begin(claim)
         limit = self.plan.limits.attempts
         if attempt.attempts >= limit:
             message = f"given up after {attempt.attempts} attempts; see its log, then hpc-curate retry"
-            last = attempt.message or message
-            self.ledger.end(self.name, signature, unit, attempt, ("failed", last))
+            self.ledger.end(claim, attempt, ("failed", attempt.message or message))
             raise UnitFailed(message)
         return attempt
 
@@ -166,29 +223,33 @@ class Element:
         ):
             yield Reader(state, self.name, unit, (fetcher, Path(scratch)))
 
-    def _publish(self, record: Record, attempt: Attempt, cost: Cost) -> None:
-        self.ledger.check(record.stage, record.signature, record.unit, attempt)
+    def _publish(self, record: Record, claim: claims.Claim, attempt: Attempt, cost: Cost) -> None:
         finished = replace(
             record,
             **asdict(cost),
             attempt=attempt.attempts + 1,
-            host=socket.gethostname(),
-            job=self.allocation.job,
+            host=attempt.host,
+            job=attempt.job,
             finished=time.time(),
         )
-        self.ledger.mark(finished, attempt.token)
+        self.ledger.mark(finished, claim)
         shutil.rmtree(self.plan.paths.parts(record.stage, record.signature, record.unit), ignore_errors=True)
+        claim.remove()
 
-    def _give_up(self, signature: str, unit: int, attempt: Attempt, error: BaseException) -> None:
+    def _give_up(self, claim: claims.Claim, attempt: Attempt, error: BaseException) -> None:
         """Leave word of why the attempt ended."""
-        kinds = {Blocked: "blocked", Preempted: "preempted", EnvironmentFault: "environment", Superseded: "superseded"}
-        kind = next((name for cls, name in kinds.items() if isinstance(error, cls)), "failed")
-        if kind == "superseded":
+        if isinstance(error, Superseded):
             return
+        kinds = {Blocked: "blocked", Preempted: "preempted", EnvironmentFault: "environment"}
+        kind = next((name for cls, name in kinds.items() if isinstance(error, cls)), "failed")
         if isinstance(error, KeyboardInterrupt):
             kind = "preempted"
         message = str(error) if isinstance(error, CurateError) else traceback.format_exc(limit=-8)
-        self.ledger.end(self.name, signature, unit, attempt, (kind, message))
+        try:
+            self.ledger.end(claim, attempt, (kind, message))
+        except EnvironmentFault as fault:
+            # The same disk, full: that the claim was released says that this worker did not die.
+            log.warning("%s: why it ended could not be written down: %s", claim.work, fault)
 
 
 def catch_signals(element: Element, patience_s: float) -> None:

@@ -93,6 +93,10 @@ class RunPaths:
         """What is known of a unit that is not done: attempts, the item in flight, strikes, the last failure."""
         return self.stage(stage, signature) / "attempts" / f"{unit:05d}.json"
 
+    def claims(self, stage: str, signature: str, unit: int) -> Path:
+        """Who is at a unit: a folder each, so that the look at one unit is short however many there are."""
+        return self.stage(stage, signature) / "claims" / f"{unit:05d}"
+
     def parts(self, stage: str, signature: str, unit: int) -> Path:
         return self.stage(stage, signature) / "parts" / f"{unit:05d}"
 

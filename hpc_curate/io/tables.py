@@ -2,55 +2,66 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hpc_curate.errors import EnvironmentFault
-
-_ENVIRONMENT = {errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.EIO, errno.EROFS, errno.ENOTCONN}
+from hpc_curate.faults import environment_faults
 
 
-@contextmanager
-def environment_faults(what: str) -> Iterator[None]:
-    """Turn a full disk, a stale handle and their like into an `EnvironmentFault`, so that no data is blamed."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _ENVIRONMENT:
-            raise EnvironmentFault(f"{what}: {error.strerror}; free the disk or leave the node, then retry") from error
-        raise
+class Claim(Protocol):
+    """The right to publish, which another worker may take over."""
+
+    @property
+    def token(self) -> str:
+        """Names the attempt, so that two writers never share a temporary file."""
+
+    def check(self) -> None:
+        """Raises:
+        Superseded: it was taken over.
+        """
 
 
-def publish(path: Path, write: Callable[[Path], None], token: str = "") -> None:
+def publish(path: Path, write: Callable[[Path], None], claim: Claim | None = None) -> None:
     """Write to a temporary name beside `path`, flush to disk, then rename: readers see all of it or nothing.
 
     Args:
         write: gets the temporary path and leaves a complete, closed file there.
-        token: names the attempt, so that two writers never share a temporary file; default: host and process.
+        claim: checked between the two; None for what anybody may write.
+
+    Raises:
+        Superseded: the claim was taken over; nothing was published.
+        EnvironmentFault: the disk is full, or the file system is at fault.
     """
-    own = token or f"{socket.gethostname()}-{os.getpid()}"
-    temporary = path.with_name(f".{path.name}.{own}.tmp")
+    own = claim.token if claim else f"{socket.gethostname()}-{os.getpid()}"
+    temporary = temporary_name(path, own)
     with environment_faults(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             write(temporary)
             flush(temporary)
+            if claim:
+                claim.check()
             temporary.replace(path)
             flush(path.parent)
         except BaseException as error:
             temporary.unlink(missing_ok=True)
+            if claim and isinstance(error, FileNotFoundError):
+                claim.check()  # who took it over has removed the file
             raise
+
+
+def temporary_name(path: Path, token: str) -> Path:
+    """Where a file is written before it is published."""
+    return path.with_name(f".{path.name}.{token}.tmp")
 
 
 def flush(path: Path) -> None:
@@ -62,18 +73,18 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
-def write_json(path: Path, value: Any, token: str = "") -> None:
+def write_json(path: Path, value: Any, claim: Claim | None = None) -> None:
     """Publish a JSON file."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True), token)
+    write_text(path, json.dumps(value, indent=1, sort_keys=True), claim)
 
 
-def write_text(path: Path, text: str, token: str = "") -> None:
+def write_text(path: Path, text: str, claim: Claim | None = None) -> None:
     """Publish a text file in UTF-8."""
 
     def write(temporary: Path) -> None:
         temporary.write_text(text, encoding="utf-8")
 
-    publish(path, write, token)
+    publish(path, write, claim)
 
 
 def read_json(path: Path) -> Any | None:
@@ -84,17 +95,6 @@ def read_json(path: Path) -> Any | None:
         return None
 
 
-def write_table(
-    path: Path, tables: pa.Table | Iterable[pa.Table], schema: pa.Schema, row_group: int | None, token: str = ""
-) -> int:
-    """Publish Parquet from one table or a stream of them; returns the number of rows.
-
-    Args:
-        row_group: rows per group; 1 for blobs that are read one by one. Blob columns get neither dictionary nor
-            statistics.
-    """
-    parts = [tables] if isinstance(tables, pa.Table) else tables
-    plain = [field.name for field in schema if not pa.types.is_large_binary(field.type)]
 def json_files(folder: Path) -> Iterator[Path]:
     """Those of a folder, in order, without hidden ones; none where there is no folder."""
     try:
@@ -107,6 +107,21 @@ def json_files(folder: Path) -> Iterator[Path]:
             yield folder / name
 
 
+def write_table(
+    path: Path,
+    tables: pa.Table | Iterable[pa.Table],
+    schema: pa.Schema,
+    row_group: int | None,
+    claim: Claim | None = None,
+) -> int:
+    """Publish Parquet from one table or a stream of them; returns the number of rows.
+
+    Args:
+        row_group: rows per group; 1 for blobs that are read one by one. Blob columns get neither dictionary nor
+            statistics.
+    """
+    parts = [tables] if isinstance(tables, pa.Table) else tables
+    plain = [field.name for field in schema if not pa.types.is_large_binary(field.type)]
     count = 0
 
     def write(temporary: Path) -> None:
@@ -118,7 +133,7 @@ def json_files(folder: Path) -> Iterator[Path]:
                 count += part.num_rows
                 writer.write_table(part.select(schema.names).cast(schema), row_group_size=row_group or (1 << 17))
 
-    publish(path, write, token)
+    publish(path, write, claim)
     return count
 
 

@@ -58,13 +58,12 @@ def padded(size: int) -> int:
     return BLOCK + -(-size // BLOCK) * BLOCK
 
 
-def write_tar(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]], token: str = "") -> Tar:
+def write_tar(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> Tar:
     """Publish a tar of samples, in the order given, one sample in memory at a time.
 
     Args:
         samples: key and data by extension, without the dot. A key is one of `records.ID_PATTERN`: WebDataset splits
             names at the first dot and keeps folders in the key, so other names would run into other samples.
-        token: names the attempt.
 
     Raises:
         EnvironmentFault: the disk is full, or what was written does not read back.
@@ -76,7 +75,7 @@ def write_tar(path: Path, samples: Iterable[tuple[str, Mapping[str, bytes]]], to
         made.append(_write(temporary, samples))
         _read_back(temporary, made[0])
 
-    publish(path, write, token)
+    publish(path, write)
     return made[0]
 
 

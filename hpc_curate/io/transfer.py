@@ -11,8 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from hpc_curate.errors import BadInput, EnvironmentFault
+from hpc_curate.faults import environment_faults
 from hpc_curate.io.s5cmd import ObjectStore, SourceSettings
-from hpc_curate.io.tables import environment_faults
 from hpc_curate.records import Video, local_path
 
 _CHANGED = "a changed source needs a new unit: give it a new name, or start a new run folder"

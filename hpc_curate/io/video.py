@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hpc_curate.errors import BadInput, CurateError
+from hpc_curate.faults import environment_faults
 from hpc_curate.io import child
 from hpc_curate.io.child import Child, Finished, Limits
 from hpc_curate.io.pipes import Clock, Grid, Picture, Pipes
-from hpc_curate.io.tables import environment_faults, size_and_sha256
+from hpc_curate.io.tables import size_and_sha256
 from hpc_curate.measures import Facts, Frames
 
 PROBE_LIMITS = Limits(memory_gb=4, cpu_s=60, wall_s=120, file_gb=0.01)

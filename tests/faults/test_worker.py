@@ -7,14 +7,14 @@ import random
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
-from hpc_curate.errors import Preempted, Superseded
+from hpc_curate import claims
+from hpc_curate.errors import Preempted
 from hpc_curate.ledger import Ledger, Record
 from hpc_curate.state import State
 from hpc_curate.worker import Allocation, Element
@@ -46,7 +46,13 @@ def published(run: Path) -> dict[str, bytes]:
 def leftovers(run: Path) -> list[str]:
     """Temporary files, parts and attempts that nobody needs any more."""
     found = [*run.glob("*/*/.*"), *run.glob("*/*/parts/*"), *run.glob("*/*/attempts/*"), *run.glob("*/*/done/.*")]
+    found += run.glob("*/*/claims/*")
     return [str(path.relative_to(run)) for path in found]
+
+
+def claim(line: Any, stage: str, signature: str, lease_s: float) -> claims.Claim:
+    """As another worker would claim the first unit of a stage."""
+    return claims.take(line.paths, claims.Work(stage, signature, 0), claims.Holder("another job"), lease_s)
 
 
 @pytest.fixture(scope="module")
@@ -163,17 +169,13 @@ def test_a_worker_that_was_overtaken_publishes_nothing(tmp_path: Path) -> None:
     signature = line.static_signature("squares")
 
     def overtaken(value: int) -> int:
-        element.ledger.begin("squares", signature, 0, "another job")
+        claim(line, "squares", signature, lease_s=-1.0)
         return value * value
 
     element._model.append(overtaken)
     element.run([0])
     assert element.ledger.record("squares", signature, 0) is None
     assert list(tmp_path.glob("squares/*/*.parquet")) == []
-    with pytest.raises(Superseded, match="another job"):
-        element.ledger.check(
-            "squares", signature, 0, replace(element.ledger.attempt("squares", signature, 0), token="x")
-        )
 
 
 def test_a_worker_that_was_overtaken_and_fails_leaves_the_word_to_the_other(tmp_path: Path) -> None:
@@ -184,23 +186,24 @@ def test_a_worker_that_was_overtaken_and_fails_leaves_the_word_to_the_other(tmp_
     others = []
 
     def overtaken(value: int) -> int:
-        others.append(element.ledger.begin("squares", signature, 0, "another job"))
+        others.append(claim(line, "squares", signature, lease_s=-1.0))
+        element.ledger.begin(others[0])
         raise OSError("a failure of the one that was overtaken")
 
     element._model.append(overtaken)
     with pytest.raises(OSError, match="overtaken"):
         element.run([0])
-    element.ledger.check("squares", signature, 0, others[0])
+    others[0].check()
     assert element.ledger.attempt("squares", signature, 0).failure is None
 
 
 def test_an_item_that_kills_its_worker_is_quarantined_and_the_rest_goes_on(tmp_path: Path) -> None:
-    line = toy.plan(tmp_path, attempts=2)
+    line = toy.plan(tmp_path, attempts=2, lease_s=0.2)
     toy.do(line, "numbers", "odd")
     ledger, signature = Ledger(line.paths), line.static_signature("squares")
     for _ in range(2):
-        attempt = ledger.begin("squares", signature, 0, "job")
-        ledger.working_on("squares", signature, 0, attempt, "v1_1_1")
+        died = claim(line, "squares", signature, lease_s=-1.0)
+        ledger.working_on(died, ledger.begin(died), "v1_1_1")
     path = line.paths.attempts("squares", signature, 0)
     path.write_text(path.read_text().replace('"attempts": 1', '"attempts": 0'))
     assert Element(line, "squares", Allocation()).run([0]) == 0
@@ -226,9 +229,9 @@ def test_a_bug_stops_the_task_with_its_traceback(tmp_path: Path) -> None:
 def test_folding_loses_no_record_and_leaves_few_files(tmp_path: Path) -> None:
     ledger = Ledger(toy.plan(tmp_path).paths)
     for unit in range(200):
-        ledger.mark(Record("squares", "s", unit, ("asked",), (), rows=unit), "t")
+        ledger.mark(Record("squares", "s", unit, ("asked",), (), rows=unit))
     ledger.fold("squares", "s")
-    ledger.mark(Record("squares", "s", 7, ("asked", "more"), (), rows=1000, revision=2), "t")
+    ledger.mark(Record("squares", "s", 7, ("asked", "more"), (), rows=1000, revision=2))
     records = ledger.records("squares", "s")
     assert sorted(records) == list(range(200))
     assert [records[unit].rows for unit in (6, 7, 8)] == [6, 1000, 8]
@@ -239,7 +242,7 @@ def test_folding_loses_no_record_and_leaves_few_files(tmp_path: Path) -> None:
 def test_a_fold_that_was_killed_hides_no_record(tmp_path: Path) -> None:
     ledger = Ledger(toy.plan(tmp_path).paths)
     for unit in range(100):
-        ledger.mark(Record("squares", "s", unit, ("asked",), ()), "t")
+        ledger.mark(Record("squares", "s", unit, ("asked",), ()))
     folder = tmp_path / "squares/s/done"
     stranded = folder / ".folding-dead"
     stranded.mkdir()
