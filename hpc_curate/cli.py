@@ -11,7 +11,10 @@ from pathlib import Path
 from hpc_curate import __version__
 from hpc_curate.errors import ConfigError, CurateError
 
-_RUN_HELP = "curate: everything behind it is a Hydra override (input=… run_dir=… launch=local|slurm|inline, -m sweeps)"
+_RUN_HELP = (
+    "curate: what follows are Hydra overrides (input=… run_dir=… launch=local|slurm|inline, -m sweeps), but for "
+    "--dry-run [--json], which says what it would do and does nothing"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,6 +46,14 @@ def _parser() -> argparse.ArgumentParser:
 
     status = _of_a_run(verbs, "status", "where a run stands, from its ledger and one question to Slurm")
     status.add_argument("--json", action="store_true", help="for scripts; `state` is running, done, failed or blocked")
+
+    propose = _of_a_run(
+        verbs, "propose", "from what is done, in RUN or its pilot: walltime, memory, arrays, hours, bytes"
+    )
+    propose.add_argument(
+        "--parallel", type=int, metavar="N", help="elements of a stage at once; default: as launch says"
+    )
+    propose.add_argument("--json", action="store_true", help="for scripts")
 
     retry = _of_a_run(verbs, "retry", "forgive failed units and do what is missing")
     retry.add_argument("stages", nargs="*", metavar="STAGES", help="only these stages; default: all")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hpc_curate import config
 
-_VERBS = ("run", "status", "retry", "work", "cancel", "logs", "funnel", "table", "completion")
+_VERBS = ("run", "status", "propose", "retry", "work", "cancel", "logs", "funnel", "table", "completion")
 
 
 def candidates(line: str) -> list[str]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hpc_curate import accounting, books, config, jobs, overrides, sources, units
+import pyarrow as pa
+
+from hpc_curate import accounting, books, config, evidence, jobs, outlook, overrides, pilot, proposal, sources, units
 from hpc_curate import plan as plans
 from hpc_curate.errors import ConfigError
 from hpc_curate.io import delivery
@@ -21,6 +25,8 @@ from hpc_curate.plan import Plan
 from hpc_curate.report import text as report_text
 from hpc_curate.state import State
 
+_DRY_RUN, _JSON = "--dry-run", "--json"
+
 Planned = dict[tuple[str, ...], tuple[Plan, Job]]  # by the overrides of the job
 
 
@@ -30,6 +36,10 @@ def main(arguments: Sequence[str]) -> int:
 
     config.register()
     logging.raiseExceptions = False  # `run … | head` is no reason for tracebacks
+    if _DRY_RUN in arguments:
+        flags = {_DRY_RUN, _JSON}
+        words = overrides.read([argument for argument in arguments if argument not in flags])
+        return dry_run(words, as_json=_JSON in arguments)
     words = overrides.read(arguments)
     sys.argv = ["hpc-curate run", *words.every]
     run_by_hydra = hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="config")
@@ -51,18 +61,55 @@ def plan_jobs(words: Words, elsewhere: bool) -> Planned:
         ConfigError: one of them is wrong; then nothing is written.
     """
     found = {job: overrides.apart(job) for job in overrides.jobs(words)}
-    # A sweep over units has one plan; composing it once for each unit would take minutes.
-    asked = dict.fromkeys(rest for rest, _ in found.values())
-    settings = {rest: config.resolve(compose([*words.hydra, *rest])) for rest in asked}
-    for one in settings.values():
-        check(one)
+    settings = _checked(words, [rest for rest, _ in found.values()])
     work = {job: config.work(values) for job, (_, values) in found.items()}
     if elsewhere and not all(one.units or one.stages for one in work.values()):
         raise ConfigError("this launcher starts one process per job: say what each does, such as work.units=0,1,2,3")
     for one in settings.values():
         make_folders(one)
-    made = {rest: prepare(one) for rest, one in settings.items()}
+    made = {rest: _with_pilot(prepare(one), one) for rest, one in settings.items()}
     return {job: (made[rest], jobs.planned(made[rest], work[job])) for job, (rest, _) in found.items()}
+
+
+def dry_run(words: Words, as_json: bool) -> int:
+    """Print what the same command without --dry-run would do; nothing is written or queued.
+
+    Raises:
+        ConfigError: the command is wrong.
+    """
+    asked = dict.fromkeys(overrides.apart(job)[0] for job in overrides.jobs(words))
+    seen = [outlook.look(*foresee(one)) for one in _checked(words, list(asked)).values()]
+    print(json.dumps([asdict(one) for one in seen], indent=1) if as_json else "\n\n".join(map(outlook.text, seen)))
+    return 0
+
+
+def _checked(words: Words, asked: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], dict[str, Any]]:
+    """The settings by their overrides. A sweep over units has one plan; composing it for each would take minutes."""
+    settings = {rest: config.resolve(compose([*words.hydra, *rest])) for rest in dict.fromkeys(asked)}
+    for one in settings.values():
+        check(one)
+    return settings
+
+
+def foresee(settings: dict[str, Any]) -> tuple[Plan, pa.Table]:
+    """The plan that would be saved, and every video with its unit."""
+    kept, unit = _of_plan(settings), config.unit(settings)
+    entries = sources.entries(kept["input"], config.source(kept))
+    paths = RunPaths(Path(kept["run_dir"]))
+    frozen, videos = units.foresee(paths, entries, unit_gb=unit.gb, unit_videos=unit.videos)
+    plan, count = plans.build(kept, frozen.units), pilot.asked(settings)
+    return pilot.foresee(plan, videos, count) if count else (plan, videos)
+
+
+def _with_pilot(whole: Plan, settings: dict[str, Any]) -> Plan:
+    count = pilot.asked(settings)
+    return pilot.prepare(whole, count) if count else whole
+
+
+def _of_plan(settings: dict[str, Any]) -> dict[str, Any]:
+    """Without what is of this command only; tasks and later commands may run in another folder."""
+    kept = {key: value for key, value in settings.items() if key not in ("work", "pilot")}
+    return {**kept, "output": config.output(kept), "run_dir": str(Path(kept["run_dir"]).absolute())}
 
 
 def prepare(settings: dict[str, Any]) -> plans.Plan:
@@ -73,9 +120,7 @@ def prepare(settings: dict[str, Any]) -> plans.Plan:
     """
     log = logging.getLogger(__name__)
     check(settings)
-    # Which job does what is no part of a plan. Tasks and later commands may run in another folder.
-    settings = {key: value for key, value in settings.items() if key != "work"}
-    settings = {**settings, "output": config.output(settings), "run_dir": str(Path(settings["run_dir"]).absolute())}
+    settings = _of_plan(settings)
     paths = RunPaths(Path(settings["run_dir"]))
     entries = sources.entries(settings["input"], config.source(settings))
     unit = config.unit(settings)
@@ -102,6 +147,7 @@ def check(settings: dict[str, Any]) -> None:
     """
     config.unit(settings)
     config.source(settings)
+    pilot.asked(settings)
     _ = plans.build(settings, 0).limits
     _check_writable("run_dir", settings["run_dir"])
     output = config.output(settings)
@@ -142,9 +188,13 @@ def summary(planned: Planned) -> None:
         print(f"planned: {plan.units} units; hpc-curate work {plan.paths.root} --unit 0")
     elif kind == "slurm":
         print(f"queued; hpc-curate status {plan.paths.root}")
+        if plan.settings.get("pilot"):
+            print(f"when it is done: hpc-curate propose {plan.paths.whole.root}")
     else:
         _results({overrides: made for overrides, (made, _) in planned.items()})
         print(f"done; hpc-curate funnel {plan.paths.root}")
+        if plan.settings.get("pilot"):
+            print("\n" + proposal.text(*proposal.of_run(evidence.whole(plan.paths.root))))
 
 
 def _results(made: Mapping[tuple[str, ...], Plan]) -> None:

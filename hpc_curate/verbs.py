@@ -33,6 +33,15 @@ def status(given: argparse.Namespace) -> int:
     return 0
 
 
+def propose(given: argparse.Namespace) -> int:
+    """Print what the rest should be given, from what is done."""
+    from hpc_curate import evidence, proposal
+
+    work, found = proposal.of_run(evidence.whole(given.run, given.plan), given.parallel)
+    print(json.dumps([asdict(one) for one in found], indent=1) if given.json else proposal.text(work, found))
+    return 0
+
+
 def retry(given: argparse.Namespace) -> int:
     """Forgive the failures, then launch what is missing."""
     plan = plans.load_latest(given.run, given.plan)
