@@ -115,7 +115,7 @@ def _end_well_or_not(job: Job) -> None:
 
     Hydra swallows exceptions and submitit ends with exit code 0, so that Slurm would call a failed job COMPLETED.
     """
-    from hydra.errors import HydraException
+    from hydra.errors import CompactHydraException
 
     slurm.clear_stale_result()
     try:
@@ -129,7 +129,7 @@ def _end_well_or_not(job: Job) -> None:
     if code:
         # After submitit has written the result: a launcher that waits for it may never ask Slurm.
         atexit.register(_leave, code)
-        raise HydraException(f"not all of it is done (exit code {code}); its log and hpc-curate status say more")
+        raise CompactHydraException(f"not all of it is done (exit code {code}); its log and hpc-curate status say more")
 
 
 def _leave(code: int) -> None:

@@ -78,15 +78,9 @@ def jobs(words: Words) -> list[tuple[str, ...]]:
     Raises:
         ConfigError: one cannot be read, or there are several jobs without -m.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
     axes: dict[str, list[str]] = {}
     for text in words.ours:
-        try:
-            override = OverridesParser.create().parse_override(text)
-        except HydraException as error:
-            raise ConfigError(f"'{text}' cannot be read: {str(error).splitlines()[0]}") from error
+        override = _parse(text)
         key = override.get_key_element()
         if override.is_sweep_override():
             axes[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
@@ -100,10 +94,8 @@ def jobs(words: Words) -> list[tuple[str, ...]]:
 
 def apart(job: Sequence[str]) -> tuple[tuple[str, ...], dict[str, Any]]:
     """The overrides that make a plan, and the values of those that say what this job does of it."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
     rest = tuple(text for text in job if not text.startswith("work."))
-    parsed = [OverridesParser.create().parse_override(text) for text in job if text not in rest]
+    parsed = [_parse(text) for text in job if text not in rest]
     return rest, {override.key_or_group.removeprefix("work."): override.value() for override in parsed}
 
 
@@ -115,12 +107,24 @@ def elsewhere(words: Words) -> bool:
     """
     if not words.multirun:
         return False
+    for text in words.hydra:
+        _parse(text)
     settings = compose(words.hydra, whole=True).hydra
     if settings.sweeper.params or not settings.sweeper._target_.endswith(".BasicSweeper"):
         raise ConfigError(
             "sweeps stand on the command line, as in select=lenient,strict; no sweeper, no sweeper.params"
         )
     return not settings.launcher._target_.endswith(".BasicLauncher")
+
+
+def _parse(text: str) -> Any:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        raise ConfigError(f"'{text}' cannot be read: {str(error).splitlines()[0]}") from error
 
 
 def compose(overrides: Sequence[str], whole: bool = False) -> Any:
@@ -140,7 +144,9 @@ def compose(overrides: Sequence[str], whole: bool = False) -> Any:
         except (HydraException, OmegaConfBaseException) as error:
             good: list[str] = []
             # Where to look for YAML first, then the choices of groups: what a setting may be called depends on them.
-            order = sorted(overrides, key=lambda text: (not text.startswith("hydra."), "." in text.split("=")[0]))
+            order = sorted(
+                overrides, key=lambda text: (not text.startswith("hydra.searchpath="), "." in text.split("=")[0])
+            )
             for override in order:
                 try:
                     hydra_compose("config", overrides=[*good, override])
@@ -171,7 +177,10 @@ def _explain(override: str, error: BaseException, good: Sequence[str]) -> str:
         cause = str(error.__cause__ or error).splitlines()[0]
         return f"{override}: {cause}"
     default = OmegaConf.to_container(hydra_compose("config", overrides=list(good), return_hydra_config=True))
-    return f"there is no setting '{key}'; {_right_name(key, _keys(default))}"
+    known = _keys(default)
+    if key in known:
+        return f"{override}: {str(error.__cause__ or error).splitlines()[0]}; to add keys to it: +{key}=…"
+    return f"there is no setting '{key}'; {_right_name(key, known)}"
 
 
 def _right_name(key: str, known: set[str]) -> str:

@@ -171,8 +171,9 @@ def killed_by_others() -> int:
 
 
 _strangers: list[int] = []
+_OF_OTHERS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 # ffmpeg ends with 255 when it is told to stop.
-_ENDED_BY_OTHERS = {255, *(-number for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP))}
+_ENDED_BY_OTHERS = {255, *(-number for number in _OF_OTHERS)}
 
 
 class Child:

@@ -113,12 +113,13 @@ def _ask(kind: str, path: Path, max_pixels: int, formats: str) -> dict[str, Any]
     if not regular:
         raise BadInput("not a regular file")
     argv = child.python("hpc_curate.io.probe_child", kind, str(path.absolute()), formats, str(max_pixels))
+    killed = child.killed_by_others()
     finished = child.run(argv, PROBE_LIMITS)
     if not finished.ok:
         reason = child.limit_reached(finished)
-        if reason is None:
+        if reason is None and child.killed_by_others() == killed:
             raise CurateError(f"the probe failed: {child.explain(finished)}")
-        raise BadInput(f"probe: {reason}")
+        raise BadInput(f"probe: {reason or child.explain(finished)}")
     answer: dict[str, Any] = json.loads(finished.stdout)
     if "error" in answer:
         raise BadInput(answer["error"])

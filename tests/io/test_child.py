@@ -128,6 +128,13 @@ def test_a_parent_killed_by_sigkill_takes_the_child_along() -> None:
     assert gone(pid)
 
 
+@pytest.mark.parametrize("name", ["HUP", "INT", "KILL", "TERM", "USR1", "USR2"])
+def test_a_signal_that_a_scheduler_sends_to_all_of_a_task_counts_as_somebody_elses(name: str) -> None:
+    before = child.killed_by_others()
+    child.run(shell(f"kill -{name} $$"), AMPLE)
+    assert child.killed_by_others() == before + 1
+
+
 def test_the_ffmpeg_of_the_environment_is_taken_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     own = tmp_path / "my ffmpeg"
     own.write_text("#!/bin/sh\necho ffmpeg version 1.2-mine Copyright\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -88,7 +87,7 @@ def test_near_its_time_limit_it_goes_back_into_the_queue_and_a_cancelled_one_doe
     Path("bin/real").chmod(0o755)
     eventually(lambda: shown(job, "Restarts") == "1")
     Path("started").unlink()
-    os.replace("bin/real", stopper)
+    Path("bin/real").replace(stopper)
     eventually(lambda: shown(job, "JobState") == "COMPLETED", 150)
     assert missing(line, "scan") == [1, 2, 3]
 
