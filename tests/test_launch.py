@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +134,30 @@ def test_a_sweep_shares_the_arrays_upstream(scheduler: Path, prepared: Any) -> N
     second = [options for options in scripts(scheduler).values() if stage_of(options) == "select"][1]
     dedup = next(job for job, options in scripts(scheduler).items() if stage_of(options) == "dedup")
     assert dedup in second["dependency"]
+
+
+@pytest.mark.parametrize(
+    ("swept", "shared"),
+    [
+        ("stage.embed.model=efficientnet,sscd", ("scan", "shots", "gate")),
+        ("stage.dedup.floor=0.8,0.9", ("scan", "shots", "gate", "embed")),
+    ],
+)
+def test_a_sweep_on_the_command_line_queues_once_what_its_jobs_share(
+    swept: str, shared: tuple[str, ...], scheduler: Path, videos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "weights").write_bytes(b"of sscd")
+    words = [f"input={videos}", f"run_dir={tmp_path / 'run'}", "launch=slurm", "unit.videos=1"]
+    words += [f"stage.embed.weights_path={tmp_path / 'weights'}", "stage=[scan,shots,gate,embed,dedup,select]"]
+    subprocess.run([sys.executable, "-m", "hpc_curate", "run", "-m", *words, swept], check=True)
+    queued = [(stage_of(options), job, options) for job, options in scripts(scheduler).items()]
+    counts = Counter(name for name, _, _ in queued)
+    assert counts == {
+        name: 1 if name in shared else 2 for name in ("scan", "shots", "gate", "embed", "dedup", "select")
+    }
+    last = next(job for name, job, _ in queued if name == shared[-1])
+    waiting = [name for name, _, options in queued if last in options.get("dependency", "")]
+    assert all(waiting.count(name) == counts[name] for name in set(waiting) - set(shared)) and waiting
 
 
 def test_only_units_whose_elements_have_left_the_queue_are_queued_again(scheduler: Path, prepared: Any) -> None:
