@@ -35,7 +35,7 @@ from hpc_curate.task import Task
 
 log = logging.getLogger(__name__)
 
-_POLL_S = 5.0  # between looks at units that others are at
+_POLL_S = (0.1, 5.0)  # between looks at units that others are at: at first, and at most
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Element:
             Preempted: told to stop or out of time; what is finished is kept.
             EnvironmentFault: the machine is at fault.
         """
-        open_units, left = 0, list(unit_numbers)
+        open_units, left, pause_s = 0, list(unit_numbers), _POLL_S[0]
         while left:
             claimed = []
             for unit in left:
@@ -102,7 +102,8 @@ class Element:
                     log.warning("%s unit %d failed: %s", self.name, unit, error)
                     open_units += 1
             if claimed == left:
-                time.sleep(min(_POLL_S, self.plan.limits.lease_s / 4))
+                time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _POLL_S[1]) if claimed == left else _POLL_S[0]
             left = claimed
         return open_units
 

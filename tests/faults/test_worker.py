@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import os
 import random
+import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hpc_curate import claims
-from hpc_curate.errors import Preempted
+from hpc_curate.errors import EnvironmentFault, Preempted
 from hpc_curate.ledger import Ledger, Record
 from hpc_curate.state import State
 from hpc_curate.worker import Allocation, Element
@@ -82,7 +87,7 @@ def test_killed_at_a_file_operation_it_resumes_to_the_same_bytes(
     for number in operations:
         run = tmp_path / f"{number}"
         run.mkdir()
-        first = subprocess.run([sys.executable, SCRIPT, run, str(number)], capture_output=True)
+        first = subprocess.run([sys.executable, SCRIPT, run, "kill", str(number)], capture_output=True)
         killed += first.returncode == -9
         again = subprocess.run([sys.executable, SCRIPT, run], capture_output=True, text=True)
         assert again.returncode == 0, f"killed at {number}: {again.stderr}"
@@ -252,3 +257,119 @@ def test_a_fold_that_was_killed_hides_no_record(tmp_path: Path) -> None:
     ledger.fold("squares", "s")
     assert len(ledger.records("squares", "s")) == 100
     assert not stranded.exists()
+
+
+# Where a worker can be while it is at the second unit of a stage; the file operation that it is stopped before.
+MOMENTS = {
+    "when it has claimed the unit": ("os.remove", r"squares/\w+/claims/00001/\.\w+\.tmp"),
+    "when an item is computed": ("os.mkdir", r"squares/\w+/parts/00001/\w+/\..*"),
+    "between two parts": ("os.rename", r"squares/\w+/attempts/\.00001.*"),
+    "before the check of an output": ("open", r"squares/\w+/\.00001\..*tmp"),
+    "between check and rename of an output": ("os.rename", r"squares/\w+/\.00001\..*tmp"),
+    "before the check of the record": ("open", r"squares/\w+/done/\.00001\..*tmp"),
+    "between check and rename of the record": ("os.rename", r"squares/\w+/done/\.00001\..*tmp"),
+    "between check and rename of a merge's record": ("os.rename", r"total/\w+/done/\.00000\..*tmp"),
+}
+LEASE_S = 1.0
+
+
+def takeovers(run: Path) -> list[int]:
+    """Of every unit of the line."""
+    line = toy.plan(run)
+    state = State(line, Ledger(line.paths))
+    return [state.done(name, unit).takeovers for name, step in line.steps.items() for unit in range(step.units)]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_worker_stopped_past_its_lease_and_continued_later_publishes_nothing(
+    moment: str, tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    event, pattern = MOMENTS[moment]
+    worker = subprocess.Popen(
+        [sys.executable, SCRIPT, tmp_path, "stop", event, pattern, str(LEASE_S)], stderr=subprocess.PIPE, text=True
+    )
+    _, status = os.waitpid(worker.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+    # The other waits for the lease, takes over and does the rest.
+    assert sum(toy.do(toy.plan(tmp_path, lease_s=LEASE_S)).values()) == 0
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    worker.send_signal(signal.SIGCONT)
+    _, said = worker.communicate(timeout=60)
+    assert worker.returncode == 0, said
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == files
+    assert published(tmp_path) == undisturbed
+    assert sorted(takeovers(tmp_path)) == [0] * 9 + [1]
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_of_workers_started_at_once_each_unit_is_done_by_one(
+    workers: int, tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    run, computed = tmp_path / "run", tmp_path / "computed"
+    run.mkdir()
+    environment = {**os.environ, "COMPUTED": str(computed)}
+    started = [subprocess.Popen([sys.executable, SCRIPT, run], env=environment) for _ in range(workers)]
+    assert [worker.wait(timeout=120) for worker in started] == [0] * workers
+    lines = computed.read_text().splitlines()
+    assert len(lines) == len(set(lines)) == 3 + 3 + 6 + 1
+    assert takeovers(run) == [0] * 10
+    assert published(run) == undisturbed
+    assert leftovers(run) == []
+
+
+def test_a_worker_that_died_is_relieved_at_once_on_its_machine(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+    event, pattern = MOMENTS["between two parts"]
+    worker = subprocess.Popen([sys.executable, SCRIPT, tmp_path, "stop", event, pattern, "180"])
+    os.waitpid(worker.pid, os.WUNTRACED)
+    worker.kill()  # nobody has waited for it yet
+    began = time.monotonic()
+    assert sum(toy.do(toy.plan(tmp_path)).values()) == 0
+    assert time.monotonic() - began < 60
+    worker.wait()
+    assert published(tmp_path) == undisturbed
+    assert takeovers(tmp_path) == [0] * 10
+
+
+MACHINE = [
+    *(OSError(number, os.strerror(number)) for number in (errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.EIO)),
+    RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be reported later"),
+    RuntimeError("CUDA driver initialization failed, you might not have a CUDA gpu."),
+    Exception("[ONNXRuntimeError] : 1 : FAIL : CUDA failure 999: unknown error ; GPU=0 ; hostname=n1"),
+]
+
+
+@pytest.mark.parametrize("error", MACHINE, ids=str)
+def test_a_fault_of_the_machine_stops_the_task_and_blames_neither_item_nor_unit(
+    error: Exception, tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    line = toy.plan(tmp_path)
+    toy.do(line, "numbers", "odd")
+    element = Element(line, "squares", Allocation())
+
+    def broken(value: int) -> int:
+        raise error
+
+    element._model.append(broken)
+    with pytest.raises(EnvironmentFault, match="squares unit 0"):
+        element.run([0, 1, 2])
+    attempts = element.ledger.attempts("squares", line.static_signature("squares"))
+    (attempt,) = attempts.values()  # the units after it were not begun
+    assert (attempt.failure, attempt.attempts, attempt.strikes) == ("environment", 0, {})
+    assert attempt.host == socket.gethostname()
+    toy.do(line)
+    assert published(tmp_path) == undisturbed
+
+
+def test_a_gpu_without_enough_memory_is_no_broken_machine(tmp_path: Path) -> None:
+    line = toy.plan(tmp_path)
+    toy.do(line, "numbers", "odd")
+    element = Element(line, "squares", Allocation())
+
+    def too_large(value: int) -> int:
+        raise RuntimeError("CUDA error: out of memory")
+
+    element._model.append(too_large)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        element.run([0])
+    attempt = element.ledger.attempt("squares", line.static_signature("squares"), 0)
+    assert (attempt.failure, attempt.attempts) == ("failed", 1)

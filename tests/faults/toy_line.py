@@ -1,15 +1,24 @@
 """A line of five stages without video: numbers -> odd (a filter) -> squares (by item) -> total (a merge).
 
-Run as a script it does the whole line in this process: `toy_line.py RUN [KILL_AT]` kills itself with SIGKILL at the
-KILL_AT-th file operation below RUN (an open, a rename, a new folder, a removal), as seen by Python's audit events.
+Run as a script it does the whole line in this process:
+
+    toy_line.py RUN               to its end
+    toy_line.py RUN kill NUMBER   until it kills itself just before its NUMBER-th file operation below RUN
+    toy_line.py RUN stop EVENT PATTERN LEASE_S   it stops itself (SIGSTOP) just before the first such operation
+
+Operations are Python's audit events: an open, a rename, a link, a new folder, a removal; PATTERN is a regular
+expression for the path below RUN. What is computed is written down, a line each, in the file that the environment
+variable COMPUTED names.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,7 +32,7 @@ from hpc_curate.stage import Filter, Item, Merge, PerUnit, Resources
 from hpc_curate.worker import Allocation, Element
 
 UNITS, PER_UNIT = 3, 8
-WATCHED = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir"}
+WATCHED = {"open", "os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,7 @@ class Numbers(PerUnit):
         return {"rows": pa.schema([("clip_id", pa.string()), ("start_pts", pa.int64())])}
 
     def process(self, model: Any, inputs: Any, item: Item) -> dict[str, pa.Table]:
+        write_down("numbers", inputs.unit)
         values = range(inputs.unit * PER_UNIT, (inputs.unit + 1) * PER_UNIT)
         return {"rows": pa.table({"clip_id": [f"v{value}_{value}_{value}" for value in values], "start_pts": values})}
 
@@ -55,6 +65,7 @@ class Odd(Filter, PerUnit):
         return {"rows": pa.schema([("clip_id", pa.string()), ("odd_keep", pa.bool_())])}
 
     def process(self, model: Any, inputs: Any, item: Item) -> dict[str, pa.Table]:
+        write_down("odd", inputs.unit)
         clips = inputs.clips(["start_pts"])
         keep = [value % 2 == 1 and value >= self.above for value in clips["start_pts"].to_pylist()]
         return {"rows": pa.table({"clip_id": clips["clip_id"], "odd_keep": keep})}
@@ -82,6 +93,7 @@ class Squares(PerUnit):
         return [Item(asked[at], tuple(asked[at : at + 2])) for at in range(0, len(asked), 2)]
 
     def process(self, model: Any, inputs: Any, item: Item) -> dict[str, pa.Table]:
+        write_down("squares", inputs.unit, item.key)
         values = inputs.clips(["start_pts"], item.ids)["start_pts"].to_pylist()
         if 13 in values:
             raise BadInput("13 is bad")
@@ -108,10 +120,18 @@ class Total(Merge):
         return {"total": pa.schema([("sum", pa.int64()), ("clips", pa.int64()), ("bytes", pa.int64())])}
 
     def run(self, model: Any, inputs: Any) -> dict[str, pa.Table]:
+        write_down("total", inputs.unit)
         squares = inputs.clips(["square"])["square"].to_pylist()
         pictures = inputs.table("pictures")["picture"].to_pylist()
         row = {"sum": sum(s or 0 for s in squares), "clips": len(squares), "bytes": sum(map(len, pictures))}
         return {"total": pa.Table.from_pylist([row], schema=self.writes()["total"])}
+
+
+def write_down(*computed: Any) -> None:
+    """One line, whoever else writes: what is computed twice is there twice."""
+    if "COMPUTED" in os.environ:
+        with Path(os.environ["COMPUTED"]).open("a") as file:
+            print(*computed, file=file)
 
 
 def plan(run: Path, above: int = 0, **limits: Any) -> Plan:
@@ -134,22 +154,33 @@ def do(line: Plan, *names: str) -> dict[str, int]:
     return {name: Element(line, name, Allocation()).run(range(line.steps[name].units)) for name in names or line.steps}
 
 
-def die_at(run: Path, number: int) -> None:
-    """SIGKILL this process at its `number`-th file operation below `run`."""
-    count = 0
+def signal_itself(run: Path, number: signal.Signals, when: Callable[[str, str], bool]) -> None:
+    """Send this process a signal just before the first file operation below `run` for which `when(event, path)`."""
+    sent = False
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal count
-        if event in WATCHED and str(arguments[0]).startswith(str(run)):
-            count += 1
-            if count == number:
-                os.kill(os.getpid(), signal.SIGKILL)
+        nonlocal sent
+        if sent or event not in WATCHED or not str(arguments[0]).startswith(f"{run}/"):
+            return
+        if when(event, str(arguments[0]).removeprefix(f"{run}/")):
+            sent = True
+            os.kill(os.getpid(), number)
 
     sys.addaudithook(hook)
 
 
+def main(run: Path, how: str = "", *given: str) -> int:
+    limits = {}
+    if how == "kill":
+        count = itertools.count(1)
+        signal_itself(run, signal.SIGKILL, lambda *_: next(count) == int(given[0]))
+    if how == "stop":
+        limits["lease_s"] = float(given[2])
+        signal_itself(
+            run, signal.SIGSTOP, lambda event, path: event == given[0] and re.fullmatch(given[1], path) is not None
+        )
+    return sum(do(plan(run, **limits)).values())
+
+
 if __name__ == "__main__":
-    folder = Path(sys.argv[1])
-    if len(sys.argv) > 2:
-        die_at(folder, int(sys.argv[2]))
-    sys.exit(sum(do(plan(folder)).values()))
+    sys.exit(main(Path(sys.argv[1]), *sys.argv[2:]))
