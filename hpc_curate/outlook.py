@@ -6,15 +6,17 @@ down what it has queued.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
 
-from hpc_curate import evidence, launch, slurm, slurm_jobs
+from hpc_curate import evidence, launch, slurm, slurm_jobs, waves
 from hpc_curate.evidence import Evidence
 from hpc_curate.io.paths import RunPaths
 from hpc_curate.ledger import Ledger
@@ -106,7 +108,7 @@ class Rehearsal:
 
     def submit(self, submission: Submission, after: Sequence[str]) -> str:
         mine = sum(array.stage == submission.stage for array in self.arrays) + 1
-        job = f"<{submission.stage}>" if mine == 1 else f"<{submission.stage} {mine}>"
+        job = f"@{submission.stage}" if mine == 1 else f"@{submission.stage}.{mine}"
         script = slurm_jobs.script(self.plan, submission, after) if slurm.here() else None
         units = sum(map(len, submission.elements))
         self.arrays.append(Array(submission.stage, job, units, len(submission.elements), tuple(after), script))
@@ -136,9 +138,10 @@ def look(plan: Plan, videos: pa.Table) -> Outlook:
             notes.append("there is no Slurm here: its usual limits are assumed, and no sbatch text can be shown")
     known = evidence.gather(plan) if plan.paths.latest.exists() else {}
     rows = [_row(plan, step, missing[name], arrays, (gb, known)) for name, step in plan.steps.items()]
-    later = [row.stage for row in rows if kind == "slurm" and row.missing and not row.queued]
-    if any(array.stage == RELAY for array in arrays):
-        notes.append(f"a relay queues what does not fit now, when the first array is over: of {', '.join(later)}")
+    relays = [array for array in arrays if array.stage == RELAY]
+    notes += [f"a relay queues what does not fit now, when {relay.after[0]} is over" for relay in relays]
+    if known:
+        notes.append(f"hpc-curate propose {plan.paths.root}: how long it takes, and better resources")
     files = FILES_PER_UNIT * plan.units + evidence.FILES_PER_ELEMENT * sum(row.elements or 0 for row in rows)
     return Outlook(str(plan.paths.root), plan.hash, kind, len(videos), plan.units, sum(gb), rows, arrays, files, notes)
 
@@ -149,8 +152,20 @@ def _rehearse(plan: Plan, state: State) -> list[Array]:
         aside = RunPaths(Path(folder))
         if plan.paths.submissions.is_dir():
             shutil.copytree(plan.paths.submissions, aside.submissions)
-        Wave(replace(plan, paths=aside), rehearsal, state.missing).queue()
+        with _unsaid(waves.log):
+            Wave(replace(plan, paths=aside), rehearsal, state.missing).queue()
     return rehearsal.arrays
+
+
+@contextmanager
+def _unsaid(log: logging.Logger) -> Iterator[None]:
+    """Without its information: that something is queued is not so."""
+    before = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _row(
@@ -185,20 +200,31 @@ def text(seen: Outlook) -> str:
     """For a terminal: the stages in a table, what they would leave, and what sbatch would be given."""
     what = f"{seen.videos:,} videos of {size(round(seen.gb * 1e9))} in {seen.units:,} units"
     head = [f"{seen.run}  plan {seen.plan}  launch={seen.launch}: {what}; a dry run, nothing is written or queued", ""]
+    return "\n".join([*head, _table(seen), "", *_legend(seen), *seen.notes, *_scripts(seen)])
+
+
+def _legend(seen: Outlook) -> list[str]:
+    queued = seen.launch == "slurm"
+    said = ["missing: units that are not done" + "; queued: those that would be queued now" * queued]
+    said.append("cpus, gpus, GB, minutes: of an element; after: it waits for that stage and all before it")
     measured = [row.stage for row in seen.rows if row.measured]
     by_rule = [row.stage for row in seen.rows if not row.measured and row.bytes]
-    left = [f"bytes: measured in this run or its pilot: {', '.join(measured)}"] if measured else []
+    if measured:
+        said.append(f"leaves: measured in this run or its pilot: {', '.join(measured)}")
     if by_rule:
-        left.append(
-            f"bytes: by rule of thumb from 28 minutes of film at 0.46 Mbit/s: {', '.join(by_rule)}; pilot=N measures"
-        )
-    left.append(f"files: about {seen.files:,}, {FILES_PER_UNIT} for a unit and 3 for an element")
-    scripts = [
-        f"\n==> {array.job}: the first array of {array.stage} <==\n{array.script}"
-        for array in seen.arrays
-        if array.script and array.job == f"<{array.stage}>"
+        rule = "by rule of thumb, of 28 minutes of film at 0.46 Mbit/s"
+        said.append(f"leaves: {rule}: {', '.join(by_rule)}; pilot=N measures that, and the hours")
+    return [
+        *said,
+        f"files: about {seen.files:,}: {FILES_PER_UNIT} for a unit and {evidence.FILES_PER_ELEMENT} for an element",
     ]
-    return "\n".join([*head, _table(seen), "", *left, *seen.notes, *scripts])
+
+
+def _scripts(seen: Outlook) -> list[str]:
+    """What sbatch would be given for the first array of each stage."""
+    shown = [array for array in seen.arrays if array.script and array.job == f"@{array.stage}"]
+    told = ["", "@scan and its like stand for the numbers of jobs"] if shown else []
+    return [*told, *(f"\n==> sbatch of {array.job} <==\n{array.script}" for array in shown)]
 
 
 def _table(seen: Outlook) -> str:
