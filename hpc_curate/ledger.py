@@ -217,6 +217,16 @@ class Ledger:
         """Forget attempts and strikes, so that the unit starts fresh."""
         self.paths.attempts(stage, signature, unit).unlink(missing_ok=True)
 
+    def reopen(self, stage: str, signature: str, unit: int) -> None:
+        """Have a unit that is done made anew as a whole: a later revision of its record proves nothing."""
+        record = self.record(stage, signature, unit)
+        if record is None:
+            return
+        empty = replace(record, asked=(), outputs=(), files=(), have=(), revision=record.revision + 1)
+        tables.write_json(self.paths.done(stage, signature, unit), asdict(empty))
+        for output in record.outputs:
+            self.output(record, output).unlink(missing_ok=True)
+
     def fold(self, stage: str, signature: str) -> None:
         """Gather loose records into one table, if there are enough of them."""
         folds.fold(self.paths.done_folder(stage, signature))
