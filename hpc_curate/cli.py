@@ -44,8 +44,21 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     verbs.add_parser("run", help=_RUN_HELP, add_help=False)
 
+    text = (
+        "whether run would work with these overrides, on this machine and on the nodes; exit code 1 where it would not"
+    )
+    doctor = verbs.add_parser("doctor", help=text, description=text)
+    doctor.add_argument(
+        "overrides", nargs="*", metavar="OVERRIDES", help="those of run: input=… run_dir=… launch=slurm"
+    )
+    doctor.add_argument("--no-job", action="store_true", help="look from here only; default: a short job per partition")
+    doctor.add_argument("--wait", type=float, default=300, metavar="S", help="for the job to start; default: 300 s")
+    doctor.add_argument("--json", action="store_true", help="for scripts")
+
     status = _of_a_run(verbs, "status", "where a run stands, from its ledger and one question to Slurm")
-    status.add_argument("--json", action="store_true", help="for scripts; `state` is running, done, failed or blocked")
+    shape = status.add_mutually_exclusive_group()
+    shape.add_argument("--json", action="store_true", help="for scripts; `state` is running, done, failed or blocked")
+    shape.add_argument("--watch", action="store_true", help="until it has ended; exit code 0 if it is done")
 
     propose = _of_a_run(
         verbs, "propose", "from what is done, in RUN or its pilot: walltime, memory, arrays, hours, bytes"
@@ -55,18 +68,33 @@ def _parser() -> argparse.ArgumentParser:
     )
     propose.add_argument("--json", action="store_true", help="for scripts")
 
-    retry = _of_a_run(verbs, "retry", "forgive failed units and do what is missing")
+    retry = _of_a_run(verbs, "retry", "say what ended badly and why, forgive it, and do what is missing")
     retry.add_argument("stages", nargs="*", metavar="STAGES", help="only these stages; default: all")
+    retry.add_argument(
+        "--class",
+        dest="kind",
+        choices=("transient", "oom", "timeout", "quarantined", "all"),
+        help="transient: faults of machines, preemption, deaths without a word; oom: with more memory; timeout: with "
+        "more time; quarantined: rows given up for other reasons than the data. Default: transient, and what failed",
+    )
+    retry.add_argument("--factor", type=float, default=2.0, metavar="X", help="of memory or time; default: 2")
+    retry.add_argument("--dry-run", action="store_true", help="only say it")
 
     work = _of_a_run(verbs, "work", "do some units in this process, for whatever starts processes; exit code 75: again")
     work.add_argument("stages", nargs="*", metavar="STAGES", help="default: all before the first merge")
     work.add_argument("--unit", type=int, nargs="+", default=[], help="which; a merge has none", metavar="N")
 
-    _of_a_run(verbs, "cancel", "cancel what this run has in the queue, and nothing else")
+    _of_a_run(verbs, "cancel", "cancel what this run has queued or running, and nothing else")
 
-    logs = _of_a_run(verbs, "logs", "the logs of units that failed, or of one unit")
+    logs = _of_a_run(
+        verbs, "logs", "the logs of units that failed, of one unit, or of whatever worked on a video or clip"
+    )
     logs.add_argument("stage", nargs="?", metavar="STAGE")
-    logs.add_argument("--unit", type=int, help="one unit of the stage")
+    one = logs.add_mutually_exclusive_group()
+    one.add_argument("--unit", type=int, help="one unit of the stage")
+    one.add_argument(
+        "--of", metavar="ID", help="a video's id, URI or name, or a clip's id: and what the ledger says of it"
+    )
 
     _of_a_run(verbs, "funnel", "what became of every video and clip; the counts add up")
 
@@ -86,7 +114,7 @@ def _of_a_run(
 ) -> argparse.ArgumentParser:
     verb = verbs.add_parser(name, help=text, description=text)
     verb.add_argument("run", type=Path, metavar="RUN", help="the run folder")
-    verb.add_argument("--plan", help="a plan's hash; default: the last plan")
+    verb.add_argument("--plan", help="a plan's hash, or its first digits; default: the last plan")
     return verb
 
 

@@ -10,8 +10,9 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from hpc_curate import binding, config, slurm, slurm_jobs, submissions
@@ -34,25 +35,34 @@ log = logging.getLogger(__name__)
 _POLL_S = 0.5
 
 
-def run(plan: Plan, exclude: Sequence[str] = ()) -> None:
-    """Bring a plan as far as the launcher can: to its end here, or into the queue.
+@dataclass(frozen=True)
+class Without:
+    """What is left out."""
 
-    Args:
-        exclude: hosts that nothing of it may run on, where there are several.
+    hosts: tuple[str, ...] = ()  # that nothing may run on, where there are several
+    units: Mapping[str, Collection[int]] = field(default_factory=dict)  # of stages, this time
+
+    def missing(self, state: State, name: str) -> list[int]:
+        """The units of a stage that are not done, and not left out."""
+        return [unit for unit in state.missing(name) if unit not in self.units.get(name, ())]
+
+
+def run(plan: Plan, without: Without | None = None) -> None:
+    """Bring a plan as far as the launcher can: to its end here, or into the queue.
 
     Raises:
         CurateError: a stage did not finish (inline, local), or Slurm refused.
     """
     _recheck_delivery(plan)
-    kinds: dict[str, Callable[[Plan, Sequence[str]], None]]
+    kinds: dict[str, Callable[[Plan, Without], None]]
     kinds = {"inline": _run_here, "local": _run_here, "slurm": _queue, "none": _leave_to_others}
     kind = plan.settings["launch"]["kind"]
     if kind not in kinds:
         raise ConfigError(f"launch.kind='{kind}' is no launcher; {nearest(kind, kinds)}")
-    kinds[kind](plan, tuple(exclude))
+    kinds[kind](plan, without or Without())
 
 
-def _leave_to_others(_plan: Plan, _exclude: Sequence[str]) -> None:
+def _leave_to_others(_plan: Plan, _without: Without) -> None:
     log.info("the plan is saved, and nothing is started: launch=none")
 
 
@@ -69,6 +79,7 @@ def _recheck_delivery(plan: Plan) -> None:
 
 def element(plan_file: str, stage: str, submission: str, index: str) -> None:
     """The payload of one array element: does this worker's share of its units; the exit code is that of `work`."""
+    _log_to_stderr()
     slurm.clear_stale_result()
     plan = plans.load(Path(plan_file))
     record = submissions.read(plan.paths.submission(submission))
@@ -95,7 +106,7 @@ def relay(plan_file: str, submission: str) -> None:
     plan = plans.load(Path(plan_file))
     record = submissions.read(plan.paths.submission(submission))
     try:
-        _queue(plan, record.exclude, record)
+        _queue(plan, Without(record.exclude), record)
     except CurateError as error:
         repeat = f"hpc-curate retry {plan.paths.root} --plan {plan.hash}"
         word = f"the next wave could not be queued on {socket.gethostname()}: {error}. Where sbatch works: {repeat}"
@@ -138,13 +149,13 @@ def _allocation(grace_s: float) -> Allocation:
 # -- on this machine -----------------------------------------------------------------------------------------------
 
 
-def _run_here(plan: Plan, _exclude: Sequence[str]) -> None:
+def _run_here(plan: Plan, without: Without) -> None:
     inline = plan.settings["launch"]["kind"] == "inline"
     ledger = Ledger(plan.paths)
     for name in plan.steps:
-        missing = State(plan, ledger).missing(name)
+        missing = without.missing(State(plan, ledger), name)
         if not missing:
-            log.info("%-8s already done", name)
+            log.info("%-8s nothing to do", name)
             continue
         began = time.time()
         if inline:
@@ -211,8 +222,8 @@ def _slots(asked: int | None, resources: Resources, gpus: int) -> int:
 # -- Slurm ---------------------------------------------------------------------------------------------------------
 
 
-def _queue(plan: Plan, exclude: Sequence[str], relayed: Submission | None = None) -> None:
+def _queue(plan: Plan, without: Without, relayed: Submission | None = None) -> None:
     """Queue the line, each stage behind the arrays of the stages that it waits for, and return."""
     state = State(plan, Ledger(plan.paths))
     scheduler = slurm_jobs.Slurm(plan, element, relay)
-    Wave(plan, scheduler, state.missing, relayed, tuple(exclude)).queue()
+    Wave(plan, scheduler, partial(without.missing, state), relayed, without.hosts).queue()

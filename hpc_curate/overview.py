@@ -1,16 +1,36 @@
-"""Where a run stands: the ledger first, then one question to Slurm."""
+"""Where a run stands: the ledger first, then one question to Slurm. Nothing is written."""
 
 from __future__ import annotations
 
+import statistics
+import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 
-from hpc_curate import slurm, submissions
-from hpc_curate.errors import SchedulerError
-from hpc_curate.ledger import Ledger
+from hpc_curate import pace, standing
+from hpc_curate.ledger import Ledger, Record
 from hpc_curate.plan import Plan
+from hpc_curate.siblings import Sibling, siblings
+from hpc_curate.stage import PerUnit
+from hpc_curate.standing import BLOCKED, FAILED, PENDING, QUEUED, RUNNING, STOPPED, Queue, Standing
 from hpc_curate.state import State
+
+DONE = "done"
+KINDS = (RUNNING, QUEUED, FAILED, BLOCKED, STOPPED, PENDING)
+_SLOWEST = 3
+
+
+@dataclass(frozen=True)
+class Task:
+    """A unit at work, or one that is done."""
+
+    unit: int
+    seconds: float
+    host: str
+    job: str
+    items_done: int = 0  # of a unit at work
+    items: int = 0  # 0: not known yet, or one that is not divided
 
 
 @dataclass(frozen=True)
@@ -24,10 +44,23 @@ class StageStatus:
     queued: int
     failed: int
     blocked: int
+    stopped: int  # begun, and nobody is at them any more
     pending: int  # none of these
     rows: int
     errors: int
     hours: float  # that the units which are done have taken
+    cpu_hours: float  # allocated, by those at work too
+    gpu_hours: float
+    units_per_s: float | None  # while any of them was at work; None: nothing is known yet
+    clips_per_s: float | None  # None: also for a stage whose rows are no clips
+    video_hours_per_hour: float | None  # of source video; None: also for a stage without units of its own
+    left_s: float | None  # for the units that are neither done nor failed
+    attempts: int  # that ended in a failure or a death, of all units
+    takeovers: int  # from workers that were not known to have ended
+    causes: dict[str, int]  # of the units that stopped
+    at_work: list[Task]  # the longest first
+    slowest: list[Task]  # of those that are done
+    usual_s: float | None  # the median of those
     message: str = ""  # of the first failure
 
 
@@ -41,103 +74,123 @@ class Status:
     scheduler: str  # answered, silent (with its word), or none
     stages: list[StageStatus] = field(default_factory=list)
     data_set: str | None = None  # the folder or prefix of the tars, once it is known
+    left_s: float | None = None  # of all stages of which something is known
+    unknown: list[str] = field(default_factory=list)  # stages with units to do of which nothing is known yet
+    words: list[str] = field(default_factory=list)  # of a relay that could not queue the rest
+    plans: list[Sibling] = field(default_factory=list)  # of the same run folder, if there are several
 
 
-def look(plan: Plan) -> Status:
+def look(plan: Plan, queue: Queue | None = None) -> Status:
     """Read the ledger, ask Slurm once if anything was ever queued there."""
-    ledger = Ledger(plan.paths)
-    state = State(plan, ledger, verify=False)
-    submitted = submissions.every(plan.paths)
-    queued = [one for one in submitted if not one.here]
-    scheduler, live = "none", []
-    if queued:
-        try:
-            live, scheduler = slurm.live(queued), "answered"
-        except SchedulerError as error:
-            scheduler = f"silent: {error}"
-    there = {name: {unit for one in live if one.submission.stage == name for unit in one.units} for name in plan.steps}
-    stages = [_stage(plan, state, ledger, name, there[name]) for name in plan.steps]
-    alive = bool(live) or any(_alive(one.job_id) for one in submitted)
-    return Status(str(plan.paths.root), plan.hash, _overall(stages, alive), scheduler, stages, state.data_set())
+    queue = queue or standing.queue(plan)
+    state = State(plan, Ledger(plan.paths), verify=False)
+    now = time.time()
+    stages = [_stage(state, name, queue, now) for name in plan.steps]
+    open_stages = [stage for stage in stages if _open_units(stage)]
+    known = [stage.left_s for stage in open_stages if stage.left_s is not None]
+    return Status(
+        run=str(plan.paths.root),
+        plan=plan.hash,
+        state=overall(stages, bool(queue.of(plan))),
+        scheduler=queue.scheduler,
+        stages=stages,
+        data_set=state.data_set(),
+        left_s=sum(known) if known else None,
+        unknown=[stage.stage for stage in open_stages if stage.left_s is None],
+        words=queue.words(plan),
+        plans=others(plan, queue),
+    )
 
 
-def _stage(plan: Plan, state: State, ledger: Ledger, name: str, live: set[int]) -> StageStatus:
-    units = plan.steps[name].units
-    records = [record for unit in range(units) if (record := state.done(name, unit))]
-    missing = state.missing(name)
-    attempts = ledger.attempts(name, state.signature(name) or plan.static_signature(name))
-    counts = {"running": 0, "queued": 0, "failed": 0, "blocked": 0, "pending": 0}
-    message = ""
-    for unit in missing:
-        attempt = attempts.get(unit)
-        if unit in live:
-            kind = "running" if attempt and attempt.token and attempt.failure is None else "queued"
-        elif attempt is None or attempt.failure in ("preempted", "environment"):
-            kind = "pending"
-        else:
-            kind = {None: "running", "failed": "failed", "blocked": "blocked"}[attempt.failure]
-        counts[kind] += 1
-        if kind == "failed" and attempt and not message:
-            message = f"unit {unit}: {attempt.message.strip().splitlines()[-1] if attempt.message.strip() else '?'}"
-    hours = round(sum(record.seconds for record in records) / 3600, 4)
-    rows, errors = sum(record.rows for record in records), sum(record.errors for record in records)
-    return StageStatus(name, units, len(records), **counts, rows=rows, errors=errors, hours=hours, message=message)
+def others(plan: Plan, queue: Queue) -> list[Sibling]:
+    """The plans of the run folder, if there are several."""
+    now = time.time()
+
+    def state_of(other: Plan) -> str:
+        state = State(other, Ledger(other.paths), verify=False)
+        return overall([_stage(state, name, queue, now) for name in other.steps], bool(queue.of(other)))
+
+    return siblings(plan, state_of)
 
 
-def _overall(stages: Sequence[StageStatus], alive: bool) -> str:
+def overall(stages: Sequence[StageStatus], alive: bool) -> str:
+    """The state of a run; `alive`: something of it is in a queue, or in a process that was started for it."""
     if all(stage.done == stage.units for stage in stages):
-        return "done"
-    if alive:
-        return "running"
-    return "failed" if any(stage.failed for stage in stages) else "blocked"
+        return DONE
+    if alive or any(stage.running for stage in stages):
+        return RUNNING
+    return FAILED if any(stage.failed for stage in stages) else BLOCKED
 
 
-def _alive(job_id: str | None) -> bool:
-    """Whether a process that launch=local started on this machine still runs."""
-    if not job_id or not job_id.startswith("local-"):
-        return False
-    command = Path(f"/proc/{job_id[len('local-') :]}/cmdline")
-    return command.exists() and b"submitit" in command.read_bytes()
+def _open_units(stage: StageStatus) -> int:
+    return stage.units - stage.done - stage.failed
 
 
-def text(status: Status) -> str:
-    """A table for a terminal."""
-    columns = ("stage", "units", "done", "running", "queued", "failed", "blocked", "pending", "rows", "errors", "hours")
-    lines = [[str(asdict(stage)[column]) for column in columns] for stage in status.stages]
-    widths = [max(len(line[i]) for line in [list(columns), *lines]) for i in range(len(columns))]
-    rows = [_aligned(line, widths) for line in [list(columns), *lines]]
-    notes = [f"{stage.stage}: {stage.message}" for stage in status.stages if stage.message]
-    head = f"{status.run}  plan {status.plan}  {status.state}"
-    silent = [status.scheduler] if status.scheduler.startswith("silent") else []
-    place = [f"data set: {status.data_set}"] if status.data_set and status.state == "done" else []
-    return "\n".join([head, *silent, "", *rows, *notes, *place])
+def _stage(state: State, name: str, queue: Queue, now: float) -> StageStatus:
+    step = state.plan.steps[name]
+    records = [record for unit in range(step.units) if (record := state.done(name, unit))]
+    open_units = standing.of_stage(state, name, queue)
+    counts = Counter(one.kind for one in open_units)
+    at_work = [_at_work(one, now) for one in open_units if one.kind == RUNNING and one.attempt.began]
+    seconds = sum(record.seconds for record in records)
+    usual_s = statistics.median(record.seconds for record in records) if records else None
+    shares = [pace.share(task.items_done, task.items, task.seconds, usual_s) for task in at_work]
+    spans = [(record.finished - record.seconds, record.finished) for record in records]
+    measured = pace.measure([*spans, *((now - task.seconds, now) for task in at_work)], len(records), shares)
+    to_do = step.units - len(records) - counts[FAILED]
+    taken = (seconds + sum(task.seconds for task in at_work)) / 3600
+    return StageStatus(
+        stage=name,
+        units=step.units,
+        done=len(records),
+        **{kind: counts[kind] for kind in KINDS},
+        rows=sum(record.rows for record in records),
+        errors=sum(record.errors for record in records),
+        hours=round(seconds / 3600, 6),
+        cpu_hours=round(taken * step.resources.cpus, 6),
+        gpu_hours=round(taken * step.resources.gpus, 6),
+        units_per_s=measured.units_per_s,
+        clips_per_s=_per_s(measured, [record.rows for record in records] if "rows" in step.stage.writes() else []),
+        video_hours_per_hour=_per_s(measured, _video_s(state, records)),
+        left_s=measured.left_s(to_do - sum(shares)) if to_do else 0.0,
+        attempts=sum(record.attempt - 1 for record in records) + sum(one.attempt.attempts for one in open_units),
+        takeovers=sum(record.takeovers for record in records) + sum(one.attempt.takeovers for one in open_units),
+        causes=dict(Counter(one.cause for one in open_units if one.kind == STOPPED)),
+        at_work=sorted(at_work, key=lambda task: -task.seconds),
+        slowest=_slowest(records),
+        usual_s=usual_s,
+        message=next((_message(one) for one in open_units if one.kind == FAILED), ""),
+    )
 
 
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *rest = [cell.rjust(width) for cell, width in zip(cells, widths, strict=True)]
-    return "  ".join([cells[0].ljust(len(first)), *rest])
+def _at_work(one: Standing, now: float) -> Task:
+    attempt = one.attempt
+    return Task(one.unit, max(0.0, now - attempt.began), attempt.host, attempt.job, attempt.items_done, attempt.items)
 
 
-def log_files(plan: Plan, stage: str | None, unit: int | None) -> list[Path]:
-    """Logs of one unit; without one, of the elements that had units which failed or are blocked."""
-    ledger = Ledger(plan.paths)
-    state = State(plan, ledger, verify=False)
-    found: list[Path] = []
-    for name in [stage] if stage else plan.steps:
-        attempts = ledger.attempts(name, state.signature(name) or plan.static_signature(name))
-        wanted = {unit} if unit is not None else {u for u, a in attempts.items() if a.failure}
-        for submission in submissions.every(plan.paths):
-            if submission.stage != name or submission.job_id is None:
-                continue
-            for index, units in enumerate(submission.elements):
-                if wanted & set(units):
-                    found += _logs_of(plan, submission, index)
-    return [path for path in dict.fromkeys(found) if path.exists()]
+def _per_s(measured: pace.Pace, amounts: Sequence[float]) -> float | None:
+    """Of what the units that are done hold, at the pace of the stage."""
+    if not any(amounts) or measured.units_per_s is None:
+        return None
+    return measured.units_per_s * statistics.fmean(amounts)
 
 
-def _logs_of(plan: Plan, submission: submissions.Submission, index: int) -> list[Path]:
-    folder = plan.paths.logs(submission.stage)
-    if submission.pids:
-        return [folder / f"{submission.pids[index]}_0_log.out"]
-    job = submission.job_id
-    return [folder / f"{job}_{index}_0_log.out", folder / f"{job}_0_log.out"]
+def _video_s(state: State, records: Sequence[Record]) -> list[float]:
+    """How long the videos of each unit are, as scan counted them; nothing for stages with other units."""
+    plan = state.plan
+    scan = plan.writers.get("videos")
+    stage = plan.steps[records[0].stage].stage if records else None
+    if not scan or not isinstance(stage, PerUnit) or stage.units_from is not None:
+        return []
+    found = (state.record(scan, record.unit) for record in records)
+    return [record.duration_s if record else 0.0 for record in found]
+
+
+def _slowest(records: Sequence[Record]) -> list[Task]:
+    last = sorted(records, key=lambda record: -record.seconds)[:_SLOWEST]
+    return [Task(record.unit, record.seconds, record.host, record.job) for record in last]
+
+
+def _message(one: Standing) -> str:
+    lines = one.attempt.message.strip().splitlines()
+    return f"unit {one.unit}: {lines[-1] if lines else '?'}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +152,7 @@ def save(plan: Plan) -> None:
 
 
 def load(file: Path) -> Plan:
-    """A plan from its file.
+    """A plan from its file, over the run folder that the file is in: it may have been moved or copied.
 
     Raises:
         ConfigError: the code that queued it had another version.
@@ -160,20 +160,34 @@ def load(file: Path) -> Plan:
     body = yaml.safe_load(file.read_text())
     if body["version"] != __version__:
         raise ConfigError(f"{file.name} was made by hpc_curate {body['version']}, this is {__version__}; run again")
-    return build(body["settings"], body["units"])
+    return replace(build(body["settings"], body["units"]), paths=RunPaths.of_plan(file.absolute()))
 
 
 def load_latest(run: Path, plan_hash: str | None = None) -> Plan:
-    """The plan of a run folder: the one named, or the last.
+    """The plan of a run folder: the one named, also by the first digits of its hash, or the last.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or several begin like this.
     """
     paths = RunPaths(run.absolute())
     known = sorted(path.stem for path in paths.plans.glob("*.yaml"))
     if not known or not (plan_hash or paths.latest.exists()):
         raise ConfigError(f"{run} is not a run folder: it has no plan; give the run_dir of hpc-curate run")
     wanted = plan_hash or paths.latest.read_text().strip()
-    if wanted not in known:
+    meant = [name for name in known if name.startswith(wanted)]
+    if not meant:
         raise ConfigError(f"{run} has no plan '{wanted}'; {nearest(wanted, known)}")
-    return load(paths.plan(wanted))
+    if len(meant) > 1:
+        raise ConfigError(f"{run} has {len(meant)} plans that begin with '{wanted}': {', '.join(meant)}")
+    return load(paths.plan(meant[0]))
+
+
+def refuse_copy(plan: Plan) -> None:
+    """Before anything is queued or cancelled: the jobs that a copy of a run folder knows are not its own.
+
+    Raises:
+        ConfigError: the folder that the run was started in is still there, and is another one.
+    """
+    own = Path(plan.settings["run_dir"])
+    if own.exists() and not own.samefile(plan.paths.root):
+        raise ConfigError(f"{plan.paths.root} is a copy of {own}; its jobs are those of the original: go there")

@@ -58,7 +58,7 @@ class Task:
         stage = self.element.stage
         assert isinstance(stage, PerUnit)
         last = self.state.record(stage.name, self.unit) if stage.incremental else None
-        last = last if last and self.element.ledger.valid(last) else None
+        last = last if last and last.outputs and self.element.ledger.valid(last) else None
         todo = self._todo(stage, last)
         folder = self.element.plan.paths.parts(stage.name, self.signature, self.unit) / digest(asked, todo)
         parts: list[Path] = []

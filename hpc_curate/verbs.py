@@ -6,16 +6,28 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
-from hpc_curate import accounting, books, jobs, launch, overview, slurm, submissions
+from hpc_curate import (
+    accounting,
+    books,
+    jobs,
+    logfiles,
+    overview,
+    processes,
+    retrying,
+    slurm,
+    standing,
+    submissions,
+    watch,
+)
 from hpc_curate import plan as plans
 from hpc_curate.errors import ConfigError
 from hpc_curate.io.export import write_rows
-from hpc_curate.ledger import Ledger
 from hpc_curate.nearest import nearest
-from hpc_curate.report import text
-from hpc_curate.state import State
+from hpc_curate.report import progress, text
 
 _COMPLETION = """_hpc_curate() {
     local IFS=$'\\n'
@@ -27,10 +39,22 @@ complete -F _hpc_curate hpc-curate"""
 
 
 def status(given: argparse.Namespace) -> int:
-    """Print where a run stands."""
-    seen = overview.look(plans.load_latest(given.run, given.plan))
-    print(json.dumps(asdict(seen), indent=1) if given.json else overview.text(seen))
-    return 0
+    """Print where a run stands; with --watch until it has ended, whose exit code says how."""
+    plan = plans.load_latest(given.run, given.plan)
+    if not given.watch:
+        seen = overview.look(plan)
+        print(json.dumps(asdict(seen), indent=1) if given.json else progress.text(seen))
+        return 0
+    patience = watch.Patience()
+    seen = watch.watch(lambda: overview.look(plan, standing.queue(plan, patience.live)), sys.stdout)
+    return int(seen.state != overview.DONE)
+
+
+def doctor(given: argparse.Namespace) -> int:
+    """Print whether `run` would work."""
+    from hpc_curate import doctor
+
+    return doctor.main(given)
 
 
 def propose(given: argparse.Namespace) -> int:
@@ -43,22 +67,16 @@ def propose(given: argparse.Namespace) -> int:
 
 
 def retry(given: argparse.Namespace) -> int:
-    """Forgive the failures, then launch what is missing."""
+    """Say what is tried again, class by class; then forgive, raise what was too little, and launch what is missing."""
     plan = plans.load_latest(given.run, given.plan)
-    ledger = Ledger(plan.paths)
-    state = State(plan, ledger)
+    plans.refuse_copy(plan)
     for name in given.stages:
         if name not in plan.steps:
             raise ConfigError(f"the plan has no stage '{name}'; {nearest(name, plan.steps)}")
-    if all(state.done(name, unit) for name, step in plan.steps.items() for unit in range(step.units)):
-        print("nothing to do: every unit is done. A video that failed is data; hpc-curate table --videos says why")
-        return 0
-    for name in given.stages or plan.steps:
-        signature = state.signature(name) or plan.static_signature(name)
-        for unit, attempt in ledger.attempts(name, signature).items():
-            if attempt.failure in ("failed", "blocked"):
-                ledger.forgive(name, signature, unit)
-    launch.run(plan)
+    found = retrying.decide(plan, given.stages or list(plan.steps), given.kind, given.factor)
+    print(retrying.text(found), flush=True)
+    if not given.dry_run and not found.is_idle:
+        retrying.do(found)
     return 0
 
 
@@ -69,12 +87,21 @@ def work(given: argparse.Namespace) -> int:
 
 
 def cancel(given: argparse.Namespace) -> int:
-    """Cancel what this run has queued or running."""
+    """Cancel what this run, all of its plans, has queued or running, and nothing else."""
     plan = plans.load_latest(given.run, given.plan)
-    queued = [one for one in submissions.every(plan.paths) if not one.here]
-    live = slurm.live(queued)
-    slurm.cancel(live)
-    print(f"cancelled {len(live)} arrays" if live else "nothing of this run is in the queue")
+    plans.refuse_copy(plan)
+    submitted = submissions.every(plan.paths)
+    # First whatever might queue more.
+    relays = slurm.live([one for one in submitted if one.stage == submissions.RELAY])
+    slurm.cancel(relays)
+    arrays = slurm.live(
+        [one for one in submissions.every(plan.paths) if not one.here and one.stage != submissions.RELAY]
+    )
+    slurm.cancel(arrays)
+    asked = processes.stop(plan.paths, [one for one in submitted if one.here])
+    said = [f"cancelled {one.submission.stage}, job {one.job_id}" for one in [*relays, *arrays]]
+    said += [f"asked {asked} processes on this machine to stop after what is in flight"] if asked else []
+    print("\n".join(said) or "nothing of this run is queued, and nothing of it runs on this machine")
     return 0
 
 
@@ -85,19 +112,38 @@ def logs(given: argparse.Namespace) -> int:
         raise ConfigError(f"the plan has no stage '{given.stage}'; {nearest(given.stage, plan.steps)}")
     if given.unit is not None and given.stage is None:
         raise ConfigError("--unit needs the stage before it: hpc-curate logs RUN scan --unit 7")
-    files = overview.log_files(plan, given.stage, given.unit)
-    for path in files:
-        print(f"==> {path} <==")
-        print(path.read_text(errors="replace"))
+    if given.of is not None:
+        return _logs_of_thing(plan, given.of)
+    if given.unit is not None:
+        files = logfiles.of_units(plan, given.stage, [given.unit])
+    else:
+        files = logfiles.of_failures(plan, given.stage)
+    _print_files(files)
     if not files:
         print("no unit failed" if given.unit is None else "no log of this unit", file=sys.stderr)
     return 0
 
 
+def _logs_of_thing(plan: plans.Plan, thing: str) -> int:
+    words = list(logfiles.of_thing(plan, thing))
+    _print_files(sorted({path for word in words for path in word.files}, key=lambda path: path.stat().st_mtime))
+    for word in words:
+        print(f"{word.stage:<10} {word.text}")
+    return 0
+
+
+def _print_files(files: Sequence[Path]) -> None:
+    for path in files:
+        print(f"==> {path} <==")
+        print(path.read_text(errors="replace"))
+
+
 def funnel(given: argparse.Namespace) -> int:
     """Print what became of every video and clip."""
     plan = plans.load_latest(given.run, given.plan)
-    print(text.funnel(accounting.funnel(books.read(plan))))
+    print(text.funnel(accounting.funnel(books.read(plan, accounting.COUNTED))))
+    for found in progress.plans(overview.others(plan, standing.queue(plan)), plan.hash):
+        print(f"\n{found}")
     return 0
 
 

@@ -42,6 +42,11 @@ class RunPaths:
         """A path as a record names it: below the run folder, so that this can be moved; absolute elsewhere."""
         return str(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
 
+    @classmethod
+    def of_plan(cls, file: Path) -> RunPaths:
+        """The run folder that a plan's file is in."""
+        return cls(file.parent.parent)
+
     @property
     def plans(self) -> Path:
         return self.root / "plans"
@@ -119,6 +124,10 @@ class RunPaths:
 
     def logs(self, stage: str) -> Path:
         return self.root / "logs" / stage
+
+    def logs_of(self, stage: str, job: str) -> list[Path]:
+        """Of one job, or of one element of an array: `123_4`."""
+        return sorted(self.logs(stage).glob(f"{job}_*_log.out"))
 
     def again(self, stage: str, job: str) -> Path:
         """There while a worker of a job wants it to be started again."""

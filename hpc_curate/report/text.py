@@ -42,12 +42,11 @@ def compare(funnels: Mapping[str, pa.Table]) -> str:
     return aligned(lines)
 
 
-def aligned(lines: Sequence[Sequence[str]]) -> str:
-    """Cells as a table: the first column to the left, the others to the right."""
+def aligned(lines: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Cells as a table: the first columns to the left, the others to the right."""
     widths = [max(_width(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join([_padded(line[0], -widths[0]), *map(_padded, line[1:], widths[1:])]).rstrip() for line in lines
-    )
+    signed = [-width if column < left else width for column, width in enumerate(widths)]
+    return "\n".join("  ".join(map(_padded, line, signed)).rstrip() for line in lines)
 
 
 def plain(text: str) -> str:

@@ -1,0 +1,157 @@
+"""Where a run stands, for a terminal or a log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from hpc_curate.overview import BLOCKED, DONE, FAILED, KINDS, RUNNING, StageStatus, Status
+from hpc_curate.report.text import aligned, plain
+from hpc_curate.siblings import Sibling
+
+_AT_WORK = 5  # lines
+_DIFFERENCES = 3
+_SLOW = 2.0  # times the median; below, no unit is worth a line
+
+
+def text(status: Status) -> str:
+    """A table of the stages, and below it what is worth knowing and what to do."""
+    parts = [_head(status), _table(status.stages), *_notes(status), *plans(status.plans, status.plan)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def line(status: Status) -> str:
+    """The same in one line, for a log."""
+    moving = [_in_short(stage) for stage in status.stages if stage.running or stage.failed]
+    done = sum(stage.done for stage in status.stages)
+    units = sum(stage.units for stage in status.stages)
+    left = [f"about {lasting(status.left_s)} left"] if status.state == RUNNING and status.left_s is not None else []
+    return "; ".join([f"{status.state}, {done} of {units} units", *moving, *left, *_silence(status)])
+
+
+def plans(found: Sequence[Sibling], shown: str) -> list[str]:
+    """A table of the plans of a run folder, if there are several."""
+    if not found:
+        return []
+    lines = [["plan", "made", "state", "what differs from the one shown"]]
+    for one in found:
+        made = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.created))
+        lines.append([one.plan, made, one.state, "(shown)" if one.plan == shown else _differences(one)])
+    return [aligned(lines, left=4) + "\n--plan HASH, or its first digits, shows another one"]
+
+
+def lasting(seconds: float | None) -> str:
+    """A duration in the unit that reads well."""
+    if seconds is None:
+        return "?"
+    for size, name in ((60, "s"), (60, "min"), (48, "h")):
+        if seconds < size:
+            return f"{seconds:.0f} {name}" if seconds >= 10 else f"{seconds:.1f} {name}"
+        seconds /= size if name != "h" else 24
+    return f"{seconds:.1f} d"
+
+
+def _head(status: Status) -> str:
+    return "\n".join([f"{status.run}  plan {status.plan}  {status.state}", *_silence(status)])
+
+
+def _silence(status: Status) -> list[str]:
+    if not status.scheduler.startswith("silent"):
+        return []
+    return [f"Slurm is {status.scheduler}; what is queued is not known, the rest is from the ledger"]
+
+
+def _table(stages: Sequence[StageStatus]) -> str:
+    kinds = [kind for kind in KINDS if any(getattr(stage, kind) for stage in stages)]
+    gpus = any(stage.gpu_hours for stage in stages)
+    head = ["stage", "units done", *kinds, "rows", "errors", "clips/s", "x real time", "CPU time", "left"]
+    lines = [head[:-1] + ["GPU time"] * gpus + head[-1:]]
+    for stage in stages:
+        counts = [str(getattr(stage, kind) or "") for kind in kinds]
+        made = [f"{stage.rows:,}", f"{stage.errors:,}"] if stage.done else ["", ""]
+        pace = [_rate(stage.clips_per_s), _rate(stage.video_hours_per_hour)]
+        cost = [lasting(stage.cpu_hours * 3600) if stage.cpu_hours else ""]
+        cost += [lasting(stage.gpu_hours * 3600) if stage.gpu_hours else ""] * gpus
+        left = "" if stage.done == stage.units else lasting(stage.left_s)
+        lines.append([stage.stage, f"{stage.done:,} / {stage.units:,}", *counts, *made, *pace, *cost, left])
+    return aligned(lines)
+
+
+def _notes(status: Status) -> list[str]:
+    stages = status.stages
+    return [
+        "\n".join(_what_to_do(status)),
+        "\n".join(f"{stage.stage}: {plain(stage.message)}" for stage in stages if stage.message),
+        _at_work(stages),
+        "\n".join([*_again(stages), *_slowest(stages)]),
+    ]
+
+
+def _what_to_do(status: Status) -> list[str]:
+    """How the run goes on, and with which command if not by itself."""
+    run = status.run if " " not in status.run else f"'{status.run}'"
+    retry = f"hpc-curate retry {run}"
+    stopped = {cause: sum(stage.causes.get(cause, 0) for stage in status.stages) for cause in _causes(status)}
+    reasons = [f"{count} {cause.replace('_', ' ')}" for cause, count in stopped.items()]
+    said = list(status.words)
+    if reasons:
+        said.append(f"stopped without a result: {', '.join(reasons)}")
+    if status.state == RUNNING and status.left_s is not None:
+        unknown = f", and what {', '.join(status.unknown)} will take" if status.unknown else ""
+        said.append(f"about {lasting(status.left_s)} left{unknown}")
+    elif status.state == DONE:
+        said += [f"data set: {status.data_set}"] if status.data_set else []
+    elif status.state == FAILED:
+        said.append(f"nothing runs or is queued; hpc-curate logs {run} shows why it failed, {retry} tries again")
+    elif status.state == BLOCKED:
+        said.append(f"nothing runs or is queued; {retry} goes on")
+    more = [f"{retry} --class {cause}" for cause in ("oom", "timeout") if stopped.get(cause)]
+    return said + [f"with more {'memory' if 'oom' in command else 'time'}: {command}" for command in more]
+
+
+def _causes(status: Status) -> list[str]:
+    return sorted({cause for stage in status.stages for cause in stage.causes})
+
+
+def _at_work(stages: Sequence[StageStatus]) -> str:
+    tasks = sorted(((stage.stage, task) for stage in stages for task in stage.at_work), key=lambda two: -two[1].seconds)
+    lines = [["at work", "unit", "items done", "for", "on", "job"]]
+    for stage, task in tasks[:_AT_WORK]:
+        items = f"{task.items_done} / {task.items}" if task.items > 1 else ""
+        lines.append([stage, str(task.unit), items, lasting(task.seconds), task.host, task.job])
+    more = [f"and {len(tasks) - _AT_WORK} more"] if len(tasks) > _AT_WORK else []
+    return "\n".join([aligned(lines), *more]) if tasks else ""
+
+
+def _again(stages: Sequence[StageStatus]) -> list[str]:
+    attempts = sum(stage.attempts for stage in stages)
+    takeovers = sum(stage.takeovers for stage in stages)
+    if not attempts and not takeovers:
+        return []
+    return [f"{attempts} attempts failed or died; {takeovers} units were taken over from workers not heard of"]
+
+
+def _slowest(stages: Sequence[StageStatus]) -> list[str]:
+    found = []
+    for stage in stages:
+        slow = [task for task in stage.slowest if stage.usual_s and task.seconds > _SLOW * stage.usual_s]
+        if slow and stage.done > 2 and slow[0].seconds > 10:
+            units = ", ".join(f"{task.unit} ({lasting(task.seconds)})" for task in slow)
+            found.append(f"slowest of {stage.stage}: {units}; the median is {lasting(stage.usual_s)}")
+    return found
+
+
+def _in_short(stage: StageStatus) -> str:
+    counts = [f"{getattr(stage, kind)} {kind}" for kind in KINDS if getattr(stage, kind)]
+    return f"{stage.stage} {stage.done}/{stage.units} done, {', '.join(counts)}"
+
+
+def _differences(one: Sibling) -> str:
+    some, rest = one.differs[:_DIFFERENCES], one.differs[_DIFFERENCES:]
+    return plain(" ".join(some)) + (f" and {len(rest)} more" if rest else "")
+
+
+def _rate(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"

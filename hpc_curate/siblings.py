@@ -1,0 +1,72 @@
+"""The plans of one run folder: what tells them apart."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hpc_curate import plan as plans
+from hpc_curate.errors import ConfigError
+from hpc_curate.plan import Plan
+
+_SAME_ANYWAY = {"run_dir", "hydra"}
+_MOST = 20  # the last ones
+_DEPTH = 3  # of the names that stand for all below them ...
+_APART = 2  # ... if more settings than this differ there
+
+
+@dataclass(frozen=True)
+class Sibling:
+    """A plan of a run folder, as another one sees it."""
+
+    plan: str
+    created: float  # epoch seconds
+    state: str  # running, done, failed, blocked; "?": made by another version
+    differs: tuple[str, ...]  # settings as this plan has them
+
+
+def siblings(plan: Plan, state_of: Callable[[Plan], str]) -> list[Sibling]:
+    """All plans of the folder, the oldest first; nothing if there is one only."""
+    files = sorted(plan.paths.plans.glob("*.yaml"), key=lambda file: file.stat().st_mtime)
+    found = []
+    for file in files[-_MOST:] if len(files) > 1 else []:
+        created = file.stat().st_mtime
+        try:
+            other = plans.load(file)
+        except ConfigError as error:
+            found.append(Sibling(file.stem, created, "?", (str(error),)))
+            continue
+        found.append(Sibling(other.hash, created, state_of(other), tuple(_differs(other, plan))))
+    return found
+
+
+def _differs(other: Plan, plan: Plan) -> list[str]:
+    mine, its = _flat(plan.settings), _flat(other.settings)
+    changed = [name for name in {**its, **mine} if its.get(name) != mine.get(name)]
+    groups = Counter(_group(name) for name in changed)
+    said = {
+        f"{name}={_word(its.get(name))}" if groups[_group(name)] <= _APART else f"{_group(name)}.…": None
+        for name in changed
+    }
+    return [*said, *([f"{other.units} units"] if other.units != plan.units else [])]
+
+
+def _group(name: str) -> str:
+    """Where a setting belongs: `stage.select.rules`."""
+    return ".".join(name.split(".")[:_DEPTH])
+
+
+def _word(value: Any) -> str:
+    return "null" if value is None else str(value)
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by their names on the command line."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        if not prefix and name in _SAME_ANYWAY:
+            continue
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {f"{prefix}{name}": value}
+    return found
