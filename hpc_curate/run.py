@@ -13,7 +13,20 @@ from typing import Any
 
 import pyarrow as pa
 
-from hpc_curate import accounting, books, config, evidence, jobs, outlook, overrides, pilot, proposal, sources, units
+from hpc_curate import (
+    accounting,
+    books,
+    config,
+    container,
+    evidence,
+    jobs,
+    outlook,
+    overrides,
+    pilot,
+    proposal,
+    sources,
+    units,
+)
 from hpc_curate import plan as plans
 from hpc_curate.errors import ConfigError
 from hpc_curate.io import delivery
@@ -109,7 +122,8 @@ def _with_pilot(whole: Plan, settings: dict[str, Any]) -> Plan:
 def _of_plan(settings: dict[str, Any]) -> dict[str, Any]:
     """Without what is of this command only; tasks and later commands may run in another folder."""
     kept = {key: value for key, value in settings.items() if key not in ("work", "pilot")}
-    return {**kept, "output": config.output(kept), "run_dir": str(Path(kept["run_dir"]).absolute())}
+    places = {"output": config.output(kept), "run_dir": str(sources.absolute(kept["run_dir"]))}
+    return {**kept, **places, "container": container.frozen(kept)}
 
 
 def prepare(settings: dict[str, Any]) -> plans.Plan:
@@ -149,6 +163,7 @@ def check(settings: dict[str, Any]) -> None:
     config.source(settings)
     pilot.asked(settings)
     _ = plans.build(settings, 0).limits
+    container.check(settings)
     _check_writable("run_dir", settings["run_dir"])
     output = config.output(settings)
     if output and not delivery.is_store(output):

@@ -86,6 +86,10 @@ class Stage:
         """Files whose content changes results; their checksums enter the signature."""
         return ()
 
+    def parts(self) -> tuple[Any, ...]:
+        """Itself, and the measures and cutters that are plugged into it."""
+        return (self, *getattr(self, "measures", {}).values(), *getattr(self, "cutters", {}).values())
+
     def signature(self, upstream: Sequence[str]) -> str:
         """16 hex digits over all that changes the content of the rows, and nothing else."""
         weights = [sha256_of_weights(path) for path in self.weights()]

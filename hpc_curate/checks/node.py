@@ -135,12 +135,7 @@ def weights(plan: Plan) -> Facts:
     """Bytes of every file of weights, or what is wrong, by stage; paths may differ inside a container."""
     found: Facts = {}
     for name, step in plan.steps.items():
-        parts = [
-            step.stage,
-            *getattr(step.stage, "measures", {}).values(),
-            *getattr(step.stage, "cutters", {}).values(),
-        ]
-        for part in parts:
+        for part in step.stage.parts():
             try:
                 for path in part.weights():
                     found[f"{name}: {path.name}"] = _bytes_of(path)
