@@ -144,20 +144,12 @@ class Claim:
         Raises:
             Superseded: another worker has claimed the unit since.
         """
-        other = self._overtaken_by()
-        if other:
-            raise Superseded(f"{self.work}: taken over by {other}")
-
-    def _overtaken_by(self) -> str:
-        try:
-            mine, _ = _read(self._path)
-            highest = max(_numbers(self.folder))
-            if mine == self.holder and highest == self.number:
-                return ""
-            other, _ = _read(_path(self.folder, highest))
-        except (FileNotFoundError, ValueError):  # ValueError: the folder has no claims
-            return "another worker, which is done"
-        return f"job {other.job} on {other.host}" if other else "another worker"
+        mine, newest = _holder(self._path), max(_numbers(self.folder), default=None)
+        if mine == self.holder and newest == self.number:
+            return
+        other = _holder(_path(self.folder, newest)) if newest else None
+        by = f"job {other.job} on {other.host}" if other else "a worker that has ended"
+        raise Superseded(f"{self.work}: taken over by {by}")
 
     @contextmanager
     def renewed(self, lease_s: float) -> Iterator[None]:
@@ -288,6 +280,13 @@ def _numbers(folder: Path) -> list[Number]:
     except FileNotFoundError:
         return []
     return [(int(found[1]), int(found[2])) for name in names if (found := _NAME.fullmatch(name))]
+
+
+def _holder(path: Path) -> Holder | None:
+    try:
+        return _read(path)[0]
+    except FileNotFoundError:
+        return None
 
 
 def _read(path: Path) -> tuple[Holder | None, float]:
