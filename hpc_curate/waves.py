@@ -14,14 +14,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from hpc_curate import submissions
-from hpc_curate.errors import ConfigError, SchedulerError, Unanswered
+from hpc_curate import claims, submissions
+from hpc_curate.claims import Claim, Holder, Work
+from hpc_curate.errors import Claimed, ConfigError, SchedulerError, Unanswered
 from hpc_curate.plan import Plan
 from hpc_curate.slurm import Answer, Limits, Task
 from hpc_curate.submissions import RELAY, Submission
 
 log = logging.getLogger(__name__)
 
+_QUEUEING = Work("submissions", "queue", 0)
+_LOOK_AGAIN_S = 1.0
 _ARRAYS_PER_WAVE = 4  # so that the next wave comes when a part of this one is over, not with its last straggler
 
 
@@ -53,13 +56,33 @@ class Wave:
     _open: dict[str, set[int]] = field(default_factory=dict)  # elements that are not over, by submission
     _known: dict[str, Submission] = field(default_factory=dict)
     _room: int = 0
+    _claim: Claim | None = None
 
     def queue(self) -> None:
-        """Queue what is missing.
+        """Queue what is missing, alone: two launchers that look at the queue together would queue the same.
 
         Raises:
             SchedulerError: Slurm refused or did not answer.
         """
+        lease_s = self.plan.limits.lease_s
+        self._claim = self._wait_for_others(lease_s)
+        try:
+            with self._claim.renewed(lease_s):
+                self._queue()
+        finally:
+            self._claim.release()
+
+    def _wait_for_others(self, lease_s: float) -> Claim:
+        end = time.monotonic() + 2 * lease_s
+        while True:
+            try:
+                return claims.take(self.plan.paths, _QUEUEING, Holder(job="launcher"), lease_s)
+            except Claimed as error:
+                if time.monotonic() > end:
+                    raise SchedulerError(f"another hpc-curate is queueing for this run: {error}") from error
+            time.sleep(_LOOK_AGAIN_S)
+
+    def _queue(self) -> None:
         limits = self.scheduler.limits()
         tasks = self.scheduler.queue()
         self._settle(tasks)
@@ -216,6 +239,8 @@ class Wave:
 
     def _submit(self, stage: str, elements: Sequence[tuple[int, ...]], after: Sequence[str]) -> str:
         """Write down, queue, write down the answer. What was refused is forgotten, what may be there is not."""
+        if self._claim:
+            self._claim.check()  # whoever was stopped in between has to look again
         now = self.clock()
         began = self.relayed.began if self.relayed else now
         more = {"created": now, "began": began, "exclude": self.exclude}

@@ -124,6 +124,14 @@ def test_a_second_run_queues_nothing_that_is_queued(scheduler: Path, prepared: A
     assert scripts(scheduler) == before
 
 
+def test_two_that_launch_at_once_queue_once(scheduler: Path, prepared: Any) -> None:
+    line = prepared("stage=[scan,shots,gate]")
+    code = "import pathlib, sys; from hpc_curate import launch, plan; launch.run(plan.load(pathlib.Path(sys.argv[1])))"
+    started = [subprocess.Popen([sys.executable, "-c", code, line.file]) for _ in range(3)]
+    assert [process.wait() for process in started] == [0, 0, 0]
+    assert [stage_of(options) for options in scripts(scheduler).values()] == ["scan", "shots", "gate"]
+
+
 def test_a_sweep_shares_the_arrays_upstream(scheduler: Path, prepared: Any) -> None:
     launch.run(prepared("select=lenient"))
     launch.run(prepared("select=strict"))
