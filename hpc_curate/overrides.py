@@ -7,13 +7,14 @@ import itertools
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from hpc_curate import config
 from hpc_curate.errors import ConfigError
 from hpc_curate.nearest import nearest
+from hpc_curate.stage import Resources
 
 _SITE_FOLDER = "HPC_CURATE_CONF"  # in the environment: a folder like conf/, with a cluster/mysite.yaml for example
 _QUESTIONS = ("--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--shell-completion", "-sc", "--version")
@@ -190,6 +191,8 @@ def _right_name(key: str, known: set[str]) -> str:
     parent, wrong, rest = ".".join(parts[:right]), parts[right], parts[right + 1 :]
     beside = {name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == parent}
     hint = f"; +{key}=… adds a rule" if parent.endswith(".rules") else ""
+    if parent.startswith("resources.") and wrong in {field.name for field in fields(Resources)}:
+        return f"this stage has the default's; +{key}=… gives it its own"
     close = difflib.get_close_matches(wrong, beside, n=1)
     if close:
         return f"did you mean '{'.'.join([*parts[:right], close[0], *rest])}'?{hint}"
