@@ -257,7 +257,7 @@ def _what_became_of(other: Holder | None, me: Holder, renewed_at: float, lapsed:
 
 def _after(me: Holder, other: Holder | None, found: str) -> Holder:
     if other is None:
-        return replace(me, takeovers=1)
+        return replace(me, takeovers=int(found == "lapsed"))
     may_run = (other.token,) if found in ("requeued", "lapsed") else ()
     return replace(me, before=other.before + may_run, takeovers=other.takeovers + (found == "lapsed"))
 

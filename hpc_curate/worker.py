@@ -80,7 +80,7 @@ class Element:
             Preempted: told to stop or out of time; what is finished is kept.
             EnvironmentFault: the machine is at fault.
         """
-        open_units, left, pause_s = 0, list(unit_numbers), _POLL_S[0]
+        open_units, left, pause_s = 0, list(unit_numbers), 0.0
         while left:
             claimed = []
             for unit in left:
@@ -89,7 +89,7 @@ class Element:
                     with environment_faults(f"{self.name} unit {unit}"):
                         self._run_unit(unit)
                 except Claimed as error:
-                    log.info("%s; it comes last", error)
+                    log.log(logging.DEBUG if pause_s else logging.INFO, "%s; it comes last", error)
                     claimed.append(unit)
                 except Blocked as error:
                     log.warning("%s unit %d is blocked: %s", self.name, unit, error)
@@ -101,9 +101,8 @@ class Element:
                 except CurateError as error:
                     log.warning("%s unit %d failed: %s", self.name, unit, error)
                     open_units += 1
-            if claimed == left:
-                time.sleep(pause_s)
-            pause_s = min(2 * pause_s, _POLL_S[1]) if claimed == left else _POLL_S[0]
+            pause_s = min(2 * pause_s or _POLL_S[0], _POLL_S[1]) if claimed == left else 0.0
+            time.sleep(pause_s)
             left = claimed
         return open_units
 

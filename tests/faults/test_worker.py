@@ -330,6 +330,38 @@ def test_a_worker_that_died_is_relieved_at_once_on_its_machine(tmp_path: Path, u
     assert takeovers(tmp_path) == [0] * 10
 
 
+def test_a_worker_that_waits_for_another_stops_when_it_is_told_to(tmp_path: Path) -> None:
+    line = toy.plan(tmp_path)
+    claim(line, "numbers", line.static_signature("numbers"), lease_s=180)
+    element = Element(line, "numbers", Allocation(deadline=time.time() + 2))
+    with pytest.raises(Preempted, match="walltime"):
+        element.run([0, 1])
+    assert sorted(path.name for path in tmp_path.glob("numbers/*/done/*")) == ["00001.json"]
+
+
+# How the last worker ended, who comes now, and whether the death is laid at the unit's door.
+ENDS = {
+    "another job comes": ("lost", Allocation("9"), 1),
+    "its job was started again": ("lost", Allocation("another job", restarts=1), 0),
+    "another job was started again": ("lost", Allocation("9", restarts=1), 1),
+    "it ended in order, and could not say why": ("released", Allocation("9"), 0),
+}
+
+
+@pytest.mark.parametrize("case", ENDS)
+def test_a_death_counts_unless_the_scheduler_or_a_full_disk_explains_it(case: str, tmp_path: Path) -> None:
+    how, allocation, deaths = ENDS[case]
+    line = toy.plan(tmp_path, lease_s=0.2)
+    signature = line.static_signature("numbers")
+    last = claim(line, "numbers", signature, lease_s=0.2)
+    Ledger(line.paths).begin(last)
+    if how == "released":
+        last.release()
+    assert Element(line, "numbers", allocation).run([0]) == 0
+    record = Ledger(line.paths).record("numbers", signature, 0)
+    assert record is not None and record.attempt == 1 + deaths
+
+
 MACHINE = [
     *(OSError(number, os.strerror(number)) for number in (errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.EIO)),
     RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be reported later"),
