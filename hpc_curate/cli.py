@@ -15,6 +15,7 @@ _RUN_HELP = (
     "curate: what follows are Hydra overrides (input=… run_dir=… launch=local|slurm|inline, -m sweeps), but for "
     "--dry-run [--json], which says what it would do and does nothing"
 )
+_DOCTOR_HELP = "whether run would work, with the same overrides, on this machine, on the cluster and on its nodes"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,6 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from hpc_curate import run
 
             return run.main(arguments[1:])
+        if arguments[:1] == ["doctor"]:
+            from hpc_curate import doctor
+
+            return doctor.main(arguments[1:])
         return _verb(_parser().parse_args(arguments))
     except CurateError as error:
         print(f"hpc-curate: {error}", file=sys.stderr)
@@ -44,16 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     verbs.add_parser("run", help=_RUN_HELP, add_help=False)
 
-    text = (
-        "whether run would work with these overrides, on this machine and on the nodes; exit code 1 where it would not"
-    )
-    doctor = verbs.add_parser("doctor", help=text, description=text)
-    doctor.add_argument(
-        "overrides", nargs="*", metavar="OVERRIDES", help="those of run: input=… run_dir=… launch=slurm"
-    )
-    doctor.add_argument("--no-job", action="store_true", help="look from here only; default: a short job per partition")
-    doctor.add_argument("--wait", type=float, default=300, metavar="S", help="for the job to start; default: 300 s")
-    doctor.add_argument("--json", action="store_true", help="for scripts")
+    verbs.add_parser("doctor", help=_DOCTOR_HELP, add_help=False)
 
     status = _of_a_run(verbs, "status", "where a run stands, from its ledger and one question to Slurm")
     shape = status.add_mutually_exclusive_group()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hpc_curate import config
+from hpc_curate import config, overrides
 
-_VERBS = ("run", "status", "propose", "retry", "work", "cancel", "logs", "funnel", "table", "completion")
+_VERBS = ("run", "doctor", "status", "propose", "retry", "work", "cancel", "logs", "funnel", "table", "completion")
 
 
 def candidates(line: str) -> list[str]:
@@ -12,7 +12,7 @@ def candidates(line: str) -> list[str]:
     words = line.split(" ")
     if len(words) < 3:
         return [verb for verb in _VERBS if verb.startswith(words[-1])]
-    if words[1] != "run":
+    if words[1] not in ("run", "doctor"):
         return []
     return _overrides(" ".join(words[2:]))
 
@@ -25,7 +25,10 @@ def _overrides(text: str) -> list[str]:
 
     Plugins.instance()
     config.register()
-    loader = ConfigLoaderImpl(create_config_search_path(str(config.conf_dir())))
+    places = create_config_search_path(str(config.conf_dir()))
+    for where, folder in overrides.site_folders():
+        places.append(where, f"file://{folder}")
+    loader = ConfigLoaderImpl(places)
 
     class Completion(CompletionPlugin):
         """Hydra gives its answers to the shell's plugin; this one hands them back."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from hpc_curate import config, overrides, slurm_probe, slurm_site
+from hpc_curate import config, overrides, slurm_jobs, slurm_probe, slurm_site
 from hpc_curate import plan as plans
 from hpc_curate.checks import OK, RED, SILENT, WARNING, Finding, Section, cluster, has_red, node, storage
 from hpc_curate.errors import ConfigError, SchedulerError
@@ -31,13 +31,22 @@ _NO_RELAY = {
 }
 
 
-def main(given: argparse.Namespace) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Print what was found. Returns the exit code: 1 where something is sure to go wrong.
 
     Raises:
         ConfigError: the overrides are wrong.
     """
-    plan = _plan(given.overrides)
+    parser = argparse.ArgumentParser(
+        prog="hpc-curate doctor",
+        usage="%(prog)s [--no-job] [--wait S] [--json] OVERRIDES of run: input=… run_dir=… launch=slurm …",
+        description="Whether run would work, here and where tasks run. The exit code is 1 where it would not.",
+    )
+    parser.add_argument("--no-job", action="store_true", help="look from here only; else a short job per partition")
+    parser.add_argument("--wait", type=float, default=300, metavar="S", help="for the jobs to start; default: 300 s")
+    parser.add_argument("--json", action="store_true", help="for scripts")
+    given, words = parser.parse_known_args(arguments)
+    plan = _plan(words)
     sections = examine(plan, None if given.no_job else given.wait)
     print(as_json(plan, sections) if given.json else text(plan, sections))
     return int(any(has_red(section.findings) for section in sections))
@@ -46,7 +55,9 @@ def main(given: argparse.Namespace) -> int:
 def _plan(words: Sequence[str]) -> Plan:
     """What `run` would plan, over no units: nothing is listed, nothing is written."""
     config.register()
-    given = overrides.read(words)
+    given = overrides.read([*words, "-m"])  # a sweep is known as one, to be refused below
+    if wrong := sorted({word for word in given.every if word.startswith("-")} - {"-m", "--multirun"}):
+        raise ConfigError(f"doctor has no option {wrong[0]}; it has --no-job, --wait, --json and the overrides of run")
     jobs = overrides.jobs(given)
     if len(jobs) > 1:
         raise ConfigError("doctor looks at one job of a sweep; give one value for each setting")
@@ -161,7 +172,7 @@ def _seen(probe: Probe, outcome: slurm_probe.Outcome, here: node.Facts) -> Secti
 
 
 def _on(probe: Probe) -> str:
-    partition = slurm_probe.parameters(probe.plan, probe.stage).get("partition")
+    partition = slurm_jobs.partition(probe.plan, probe.stage)
     return f"partition {partition}" if partition else "the default partition"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from hpc_curate import slurm, slurm_jobs
 from hpc_curate.checks import node
-from hpc_curate.errors import ConfigError, SchedulerError
+from hpc_curate.errors import SchedulerError
 from hpc_curate.io import tables
 from hpc_curate.plan import Plan
 from hpc_curate.slurm_site import last_line
@@ -77,7 +77,7 @@ def refused(probe: Probe) -> str:
         ConfigError: launch.sbatch has what submitit does not know.
         SchedulerError: Slurm does not answer.
     """
-    _write_script(probe, _executor(probe))
+    _write_script(probe)
     try:
         slurm.ask(["sbatch", "--test-only", str(probe.script)])
     except SchedulerError as error:
@@ -96,8 +96,8 @@ def submit(probe: Probe) -> None:
     """
     from submitit.core.utils import FailedJobError
 
-    executor = _executor(probe)
-    _write_script(probe, executor)
+    _write_script(probe)
+    executor = slurm_jobs.executor(probe.plan, probe.submission, (), probe.folder)
     given = executor.parameters
     more = {**(given.get("additional_parameters") or {}), "no-requeue": True}
     more.pop("requeue", None)
@@ -112,26 +112,20 @@ def submit(probe: Probe) -> None:
     probe.job_id = str(job.job_id)
 
 
-def _executor(probe: Probe) -> Any:
+def _write_script(probe: Probe) -> None:
+    """What sbatch is given for an array of the stage; submitit refuses to make it where Slurm is not installed."""
     try:
-        return slurm_jobs.executor(probe.plan, probe.submission, (), probe.folder)
-    except (TypeError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise ConfigError(f"launch.sbatch has what submitit does not know: {first}") from error
+        tables.write_text(probe.script, slurm_jobs.script(probe.plan, probe.submission, ()))
     except RuntimeError as error:
         raise SchedulerError(last_line(str(error))) from error
-
-
-def _write_script(probe: Probe, executor: Any) -> None:
-    """The sbatch script of the stage's arrays, for a payload that does nothing."""
-    tables.write_text(probe.script, executor._make_submission_file_text("true", probe.name))
 
 
 def _relay_line(probe: Probe) -> str:
     """A shell line that tries what a task needs to requeue itself and to queue the next wave."""
     commands = {"sbatch": f"sbatch --test-only {shlex.quote(str(probe.script))}", "scontrol": "scontrol ping"}
+    words = '"$(echo "$said" | tr "\\n" " ")"'
     tried = [
-        f'said=$(timeout 60 {command} 2>&1 </dev/null); echo "{name} $?" $said' for name, command in commands.items()
+        f"said=$(timeout 60 {command} 2>&1 </dev/null); echo {name} $? {words}" for name, command in commands.items()
     ]
     return f"( {'; '.join(tried)} ) >{shlex.quote(str(probe.relayed))}"
 
@@ -155,13 +149,16 @@ def wait(probe: Probe, wait_s: float) -> Outcome:
     """What the job has seen. The answer is a file; Slurm is asked every 15 s only."""
     began = time.monotonic()
     ask_at, deadline, state, reason = began + _FIRST_ASK_S, began + wait_s, _WAITS, ""
-    while (facts := tables.read_json(probe.answer)) is None and (now := time.monotonic()) < deadline:
-        if now >= ask_at and state != _OVER:
+    while (facts := tables.read_json(probe.answer)) is None:
+        now = time.monotonic()
+        if state != _OVER and now >= min(ask_at, deadline):
             ask_at, (state, reason) = now + _ASK_EVERY_S, _state(probe, state)
             if state == _RUNS:
-                deadline = max(deadline, now + 60 * _MINUTES)
+                deadline = began + wait_s + 60 * _MINUTES
             elif state == _OVER:
                 deadline = now + _LATE_S
+        if now >= deadline:
+            break
         time.sleep(_POLL_S)
     if isinstance(facts, dict):
         return Outcome(facts)
@@ -177,9 +174,9 @@ def _state(probe: Probe, before: str) -> tuple[str, str]:
     except SchedulerError as error:
         return (_OVER, "Slurm has forgotten it") if "nvalid job id" in str(error) else (before, last_line(str(error)))
     name, _, reason = said.partition("|")
-    if name in ("PENDING", "CONFIGURING"):
-        return _WAITS, reason
-    return (_RUNS if name in ("RUNNING", "COMPLETING") else _OVER), name or "Slurm has forgotten it"
+    if not name or slurm.Task(probe.job_id, 0, probe.name, name).ended:
+        return _OVER, name or "Slurm has forgotten it"
+    return (_WAITS if name in ("PENDING", "CONFIGURING") else _RUNS), reason
 
 
 def _last_words(probe: Probe) -> str:

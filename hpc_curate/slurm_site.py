@@ -56,6 +56,7 @@ class Account:
     qos: tuple[str, ...]
     max_submit_jobs: int | None
     max_minutes: float | None
+    default: bool = False  # where a job names none
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def visit() -> Site:
         try:
             return slurm.ask(list(argv))
         except SchedulerError as error:
-            silent[" ".join(argv[:3])] = last_line(str(error))
+            silent[" ".join(argv[:4])] = last_line(str(error))
             return None
 
     config = settings(slurm.ask(["scontrol", "show", "config"]))
@@ -117,9 +118,9 @@ def visit() -> Site:
     nodes = answer("sinfo", "--noheader", "--exact", "-o", "%R|%D|%t|%c|%m|%G")
     accounts = qos = None
     if "slurmdbd" in config.get("AccountingStorageType", ""):
-        mine = f"user={getpass.getuser()}"
-        query = "format=Account,Partition,QOS,MaxSubmitJobs,MaxWall"
-        accounts = answer("sacctmgr", "-nP", "show", "assoc", mine, query)
+        mine = [getpass.getuser(), "withassoc", f"cluster={config.get('ClusterName', '')}"]
+        query = "format=DefaultAccount,Account,Partition,QOS,MaxSubmitJobs,MaxWall"
+        accounts = answer("sacctmgr", "-nP", "show", "user", *mine, query)
         qos = answer("sacctmgr", "-nP", "show", "qos", "format=Name,MaxWall")
     return Site(
         config,
@@ -195,10 +196,10 @@ def read_nodes(text: str) -> list[Nodes]:
 
 
 def read_accounts(text: str) -> list[Account]:
-    """`sacctmgr -nP show assoc format=Account,Partition,QOS,MaxSubmitJobs,MaxWall`."""
+    """`sacctmgr -nP show user … withassoc format=DefaultAccount,Account,Partition,QOS,MaxSubmitJobs,MaxWall`."""
     return [
-        Account(name, partition, tuple(filter(None, qos.split(","))), whole(most), minutes(wall))
-        for name, partition, qos, most, wall in _rows(text, 5)
+        Account(name, partition, tuple(filter(None, qos.split(","))), whole(most), minutes(wall), name == default)
+        for default, name, partition, qos, most, wall in _rows(text, 6)
     ]
 
 

@@ -50,13 +50,6 @@ def status(given: argparse.Namespace) -> int:
     return int(seen.state != overview.DONE)
 
 
-def doctor(given: argparse.Namespace) -> int:
-    """Print whether `run` would work."""
-    from hpc_curate import doctor
-
-    return doctor.main(given)
-
-
 def propose(given: argparse.Namespace) -> int:
     """Print what the rest should be given, from what is done."""
     from hpc_curate import evidence, proposal

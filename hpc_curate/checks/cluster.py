@@ -68,9 +68,8 @@ def _partition(found: Site, name: str | None, stages: Sequence[str]) -> Finding:
     nodes = [kind for kind in found.nodes or () if kind.partition == partition.name]
     up, every = sum(kind.count for kind in nodes if kind.up), sum(kind.count for kind in nodes)
     if nodes and not up:
-        return Finding(
-            title, f"none of its {every} nodes is up", RED, "take another, or ask the site: sinfo -R says why"
-        )
+        advice = "jobs wait until one is; sinfo -R says why"
+        return Finding(title, f"none of its {every} nodes is up", WARNING, advice)
     limit = "no time limit" if partition.max_minutes is None else f"at most {_clock(partition.max_minutes)}"
     return Finding(title, f"up, {up} of {every} nodes, {limit}" if nodes else f"up, {limit}")
 
@@ -178,7 +177,8 @@ def accounts(found: Site, asks: Sequence[Ask]) -> list[Finding]:
 def _account(found: Site, name: str | None) -> Finding:
     mine = list(dict.fromkeys(account.name for account in found.accounts or ()))
     if name is None:
-        return Finding("account", f"your default; you have {', '.join(mine)}")
+        default = next((one.name for one in found.accounts or () if one.default), "the site's default")
+        return Finding("account", f"{default}; you have {', '.join(mine)}")
     if name in mine:
         return Finding(f"account {name}", "is yours")
     verdict = RED if found.enforces("associations") else WARNING
@@ -187,7 +187,7 @@ def _account(found: Site, name: str | None) -> Finding:
 
 def _qos(found: Site, account: str | None, name: str) -> Finding:
     known = list(found.qos_minutes or ())
-    allowed = {qos for mine in found.accounts or () if account in (None, mine.name) for qos in mine.qos}
+    allowed = {qos for mine in found.accounts or () if mine.name == account or not account for qos in mine.qos}
     if known and name not in known:
         return Finding(f"QOS {name}", f"there is none of that name; {nearest(name, known)}", RED, _option("qos", known))
     if allowed and name not in allowed:
@@ -199,7 +199,7 @@ def _qos(found: Site, account: str | None, name: str) -> Finding:
 
 def _mine(found: Site, ask: Ask) -> list[Account]:
     """The associations that the ask falls under."""
-    under = [one for one in found.accounts or () if ask.account in (None, one.name)]
+    under = [one for one in found.accounts or () if (one.name == ask.account if ask.account else one.default)]
     return [one for one in under if one.partition in ("", *_names(ask))]
 
 
