@@ -236,7 +236,9 @@ def _table(seen: Outlook) -> str:
     for row in seen.rows:
         resources = [row.cpus, row.gpus, row.memory_gb, row.minutes, row.partition]
         counts = [row.units, row.missing, row.queued, row.elements, row.arrays]
-        lines.append([row.stage, *map(cell, [*counts, *resources, size(row.bytes), ", ".join(last[row.stage])])])
+        lines.append(
+            [row.stage, *map(cell, [*counts, *resources, size(row.bytes or None), ", ".join(last[row.stage])])]
+        )
     lines.append(["together", *[""] * 10, size(sum(row.bytes for row in seen.rows)), ""])
     return aligned(lines)
 

@@ -28,6 +28,7 @@ MEMORY_MARGIN = 1.3  # over the highest that was measured
 LEAST_MEMORY_GB = 2  # a video larger than any of the sample is likely
 LEAST_MINUTES = 30  # a shorter walltime leaves no room for a preemption's warning and a requeue
 ELEMENT_S = 20 * 60  # at least: shorter ones cost the scheduler more than they are worth
+FAR = 10  # times the source that a measured task covered
 LONG_UNIT_S = 60 * 60  # a unit that takes longer loses much to whatever ends it
 
 
@@ -57,7 +58,7 @@ class Proposal:
         """What to give to `run`."""
         names = ("minutes", "memory_gb", "units_per_element")
         given = {name: getattr(self, name) for name in names}
-        return [f"++resources.{self.stage}.{name}={value:g}" for name, value in given.items() if value is not None]
+        return [f"++resources.{self.stage}.{name}={value}" for name, value in given.items() if value is not None]
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Work:
     gb: Sequence[float]  # source GB of each unit
     missing: Mapping[str, Sequence[int]]  # tasks that are not done, by stage
     parallel: Mapping[str, int]  # elements that run at once, by stage
-    most: int  # elements that may be queued
+    most: int | None  # elements of a stage that may be queued; None: any number, in waves
 
     def tasks(self, name: str) -> list[int]:
         """The tasks to plan for: those that are left, or all where all are done."""
@@ -90,7 +91,8 @@ def of_run(plan: Plan, parallel: int | None = None) -> tuple[Work, list[Proposal
     limits = slurm.limits(settings) if settings["kind"] == "slurm" and slurm.here() else slurm.usual_limits(settings)
     at_once = {name: min(parallel or _parallel(plan, step), limits.submit_jobs) for name, step in plan.steps.items()}
     missing = {name: state.missing(name) for name in plan.steps}
-    work = Work(plan, gb_of_units(units.all_videos(plan.paths), plan.units), missing, at_once, limits.submit_jobs)
+    most = None if settings.get("waves", True) else max(1, limits.submit_jobs // len(plan.steps))
+    work = Work(plan, gb_of_units(units.all_videos(plan.paths), plan.units), missing, at_once, most)
     return work, propose(work, evidence)
 
 
@@ -125,18 +127,16 @@ def _propose(work: Work, step: Step, samples: Sequence[Sample]) -> Proposal:
         why = "every one that is done was resumed" if samples else "no task is done"
         return Proposal(name, 0, left, notes=(f"{why}: nothing to propose from",))
     covered = gb_of_tasks(step, work.gb)
-    rate, rates = _rates(timed)
-    high = float(np.quantile(rates, QUANTILE, method="higher"))
     tasks = work.tasks(name)
-    left_gb = sum(covered[task] for task in work.missing[name])
-    seconds = rate * sum(covered[task] for task in tasks) / len(tasks)
-    per_element = _units_per_element(work, step, len(tasks), seconds)
-    dealt = _elements(step, tasks, per_element)
+    pace = _pace(step, timed, sum(covered[task] for task in tasks) / len(tasks))
+    per_element = _units_per_element(work, step, len(tasks), pace.seconds)
     # Its workers run side by side; each takes its share of the units.
-    workers = step.resources.workers_per_element
+    workers, dealt = step.resources.workers_per_element, _elements(step, tasks, per_element)
     longest = max(sum(covered[task] for task in element) for element in dealt) / min(workers, len(dealt[0]))
+    minutes = max(LEAST_MINUTES, math.ceil(pace.high * longest * TIME_MARGIN / 600) * 10)
+    left_gb = sum(covered[task] for task in work.missing[name])
     elements = len(_elements(step, work.missing[name], per_element)) if left else 0
-    spent_s = rate * left_gb
+    spent_s = pace.rate * left_gb
     files = sum(sample.files for sample in samples) / len(samples)
     return Proposal(
         name,
@@ -144,19 +144,48 @@ def _propose(work: Work, step: Step, samples: Sequence[Sample]) -> Proposal:
         left=left,
         left_bytes=round(bytes_per_gb(samples) * left_gb),
         left_files=round(files * left) + FILES_PER_ELEMENT * elements,
-        seconds=round(seconds, 1),
-        spread=(round(min(rates) / rate, 2), round(max(rates) / rate, 2)),
+        seconds=round(pace.seconds, 1),
+        spread=pace.spread,
         cores=_cores(timed),
         hosts=tuple(sorted({sample.host for sample in timed})),
         units_per_element=per_element,
         elements=elements,
-        minutes=max(LEAST_MINUTES, math.ceil(high * longest * TIME_MARGIN / 600) * 10),
+        minutes=step.resources.minutes if pace.capped else minutes,
         memory_gb=_memory_gb(step, samples),
         core_hours=round(spent_s * step.resources.cpus / 3600, 4),
         gpu_hours=round(spent_s * step.resources.gpus / 3600, 4),
-        hours=round(_hours(work.parallel[name], elements, spent_s / min(workers, left or 1), rate * longest), 4),
-        notes=tuple(_notes(step, timed, work.gb, seconds)),
+        hours=round(_hours(work.parallel[name], elements, spent_s / min(workers, left or 1), pace.rate * longest), 4),
+        notes=tuple(_notes(step, timed, work.gb, pace)),
     )
+
+
+@dataclass(frozen=True)
+class _Pace:
+    """How fast a stage gets through the source."""
+
+    rate: float  # seconds per GB, of a typical task
+    high: float  # that a task seldom exceeds
+    spread: tuple[float, float]
+    seconds: float  # of a typical task that is left
+    capped: bool = False  # carried so far that it is not believed
+
+
+def _pace(step: Step, timed: Sequence[Sample], gb: float) -> _Pace:
+    """From measured tasks to those that are left, which cover `gb` each.
+
+    Among the rates one by one, a task that is much smaller than the others does not count: it says more about starting
+    than about work. So does every task of a small pilot about a merge of the whole; what is carried far is therefore
+    taken to last no longer than its walltime now.
+    """
+    mean = sum(sample.gb for sample in timed) / len(timed)
+    rate = sum(sample.seconds for sample in timed) / (mean * len(timed))
+    rates = [sample.seconds / sample.gb for sample in timed if sample.gb >= mean / 2]
+    high = float(np.quantile(rates, QUANTILE, method="higher"))
+    spread = (round(min(rates) / rate, 2), round(max(rates) / rate, 2)) if rate else (1.0, 1.0)
+    cap_s = step.resources.minutes * 60
+    if gb > FAR * mean and rate * gb > cap_s:
+        return _Pace(cap_s / gb, cap_s / gb, spread, cap_s, capped=True)
+    return _Pace(rate, high, spread, rate * gb)
 
 
 def _hours(parallel: int, elements: int, spent_s: float, longest_s: float) -> float:
@@ -167,23 +196,13 @@ def _hours(parallel: int, elements: int, spent_s: float, longest_s: float) -> fl
     return max(rounds * spent_s / elements, longest_s) / 3600
 
 
-def _rates(timed: Sequence[Sample]) -> tuple[float, list[float]]:
-    """Seconds per GB: of all together, and one by one.
-
-    A task that is much smaller than the others says more about starting than about work; it counts in the first only.
-    """
-    mean = sum(sample.gb for sample in timed) / len(timed)
-    rate = sum(sample.seconds for sample in timed) / sum(sample.gb for sample in timed)
-    return rate, [sample.seconds / sample.gb for sample in timed if sample.gb >= mean / 2]
-
-
 def _units_per_element(work: Work, step: Step, tasks: int, seconds: float) -> int | None:
     """As few as make an element worth its start, so that as many as possible run at once; None for a merge."""
     if not isinstance(step.stage, PerUnit):
         return None
     workers = step.resources.workers_per_element
     worth = math.ceil(ELEMENT_S / seconds) if seconds else tasks
-    fit = -(-tasks // (work.most * workers))
+    fit = -(-tasks // (work.most * workers)) if work.most else 1
     return max(1, min(max(worth, fit), -(-tasks // workers)))
 
 
@@ -207,17 +226,22 @@ def _memory_gb(step: Step, samples: Sequence[Sample]) -> float | None:
     return max(asked, step.resources.memory_gb) if isinstance(step.stage, Merge) else asked
 
 
-def _notes(step: Step, timed: Sequence[Sample], gb: Sequence[float], seconds: float) -> list[str]:
+def _notes(step: Step, timed: Sequence[Sample], gb: Sequence[float], pace: _Pace) -> list[str]:
     found = []
     if isinstance(step.stage, Merge):
         seen = sum(sample.gb for sample in timed) / len(timed) / sum(gb)
         if seen < 0.99:
             found.append(
-                f"measured on {seen:.1%} of the source: time is carried on in proportion, memory is left alone"
+                f"measured on {100 * seen:.2g} % of the source; memory, which grows with the clips, is left alone"
             )
-    elif seconds > LONG_UNIT_S:
-        hours, mean = seconds / 3600, sum(gb) / len(gb)
-        found.append(f"a task takes {hours:.1f} h; unit.gb={mean / hours:.2g} in a new run folder loses less to a kill")
+    if pace.capped:
+        found.append("too far from what was measured, which is mostly start: minutes are left alone, hours are at most")
+    elif pace.seconds > LONG_UNIT_S and isinstance(step.stage, PerUnit):
+        hours, mean = pace.seconds / 3600, sum(gb) / len(gb)
+        maker = step.stage.units_from
+        groups = f"stage.{maker}.groups={math.ceil(step.units * hours)}"
+        smaller = groups if maker else f"unit.gb={mean / hours:.2g} in a new run folder"
+        found.append(f"a task takes {hours:.1f} h; {smaller} loses less to a kill")
     failed = sum(sample.attempts - 1 for sample in timed)
     if failed:
         found.append(f"{failed} attempts failed before these were done")
@@ -240,20 +264,8 @@ def text(work: Work, proposals: Sequence[Proposal]) -> str:
 
 
 def _table(work: Work, proposals: Sequence[Proposal]) -> str:
-    head = [
-        "stage",
-        "measured",
-        "spread",
-        "s/task",
-        "cores",
-        "left",
-        "units/el.",
-        "elements",
-        "minutes",
-        "GB",
-        "core-h",
-    ]
-    lines = [[*head, "GPU-h", "leaves", "files", "h:mm:ss"]]
+    head = "stage measured spread s/task cores left units/el. elements minutes GB core-h GPU-h leaves files h:mm:ss"
+    lines = [head.split()]
     for one in proposals:
         spread = "{:.2g}-{:.2g}".format(*one.spread) if one.spread and one.done > 1 else None
         cells = [one.done, spread, one.seconds, one.cores, one.left, one.units_per_element, one.elements, one.minutes]

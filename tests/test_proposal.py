@@ -27,7 +27,7 @@ def sample(gb: float = 1.0, seconds: float = 60.0, **facts: Any) -> Sample:
 def work(tmp_path: Path) -> Any:
     """Makes what is left of a line over units of 1 GB; nothing of it is done."""
 
-    def make(*overrides: str, parallel: int = 4, most: int = 1000) -> Work:
+    def make(*overrides: str, parallel: int = 4, most: int | None = None) -> Work:
         config.register()
         composed = compose([f"input={tmp_path}", f"run_dir={tmp_path / 'run'}", "launch=slurm", *overrides])
         line = plan.build(config.resolve(composed), UNITS)
@@ -88,8 +88,17 @@ def test_a_merge_takes_longer_over_more_and_keeps_its_memory(work: Any) -> None:
     dedup = proposed(work("resources.dedup.memory_gb=8"), "dedup", sample(gb=10, seconds=180, memory_gb=1))
     assert (dedup.seconds, dedup.memory_gb, dedup.units_per_element) == (1800, 8, None)
     assert dedup.minutes == 50  # 45
-    assert any("10.0% of the source" in note for note in dedup.notes)
+    assert any("10 % of the source" in note for note in dedup.notes)
     assert proposed(work(), "dedup", sample(gb=10, memory_gb=20)).memory_gb == 26
+
+
+def test_a_merge_that_is_carried_far_keeps_its_walltime(work: Any) -> None:
+    """Two seconds of start over 1 GB are not two hundred over a hundred."""
+    near = proposed(work("+resources.dedup.minutes=60"), "dedup", sample(gb=1, seconds=30))
+    assert (near.seconds, near.minutes) == (3000, 80)
+    far = proposed(work("+resources.dedup.minutes=60"), "dedup", sample(gb=1, seconds=300))
+    assert (far.seconds, far.minutes, far.hours) == (3600, 60, 1)
+    assert any("minutes are left alone" in note for note in far.notes)
 
 
 def test_tasks_that_pack_have_more_to_do_in_the_whole_than_in_the_pilot(work: Any) -> None:
@@ -117,6 +126,12 @@ def test_elements_are_no_more_than_may_be_queued(work: Any) -> None:
     scan = proposed(work(most=10), "scan", sample(seconds=7200))
     assert (scan.units_per_element, scan.elements) == (10, 10)
     assert any("unit.gb=0.5" in note for note in scan.notes)
+
+
+def test_long_tasks_that_pack_want_more_groups(work: Any) -> None:
+    groups = work().plan.steps["pack"].units
+    pack = proposed(work("+resources.pack.minutes=9999"), "pack", sample(gb=UNITS / groups, seconds=7200))
+    assert f"stage.shard.groups={2 * groups}" in pack.notes[0]
 
 
 def test_workers_of_an_element_share_it(work: Any) -> None:
