@@ -14,6 +14,14 @@ def rows_of(ids: pa.Array, rows: pa.Table) -> pa.Array:
     return pc.index_in(ids, value_set=rows["clip_id"].combine_chunks())
 
 
+def beside(ids: pa.Array, rows: pa.Table) -> pa.Table:
+    """For each id the row that is about it, or a row of nulls."""
+    rows = rows.combine_chunks()
+    if rows.num_rows == len(ids) and rows["clip_id"].combine_chunks().equals(ids):
+        return rows  # as it mostly is, unless a filter stands between: with ten million ids that is worth a look
+    return rows.take(rows_of(ids, rows))
+
+
 def first_error(
     error: pa.Array, stage: str, own: pa.ChunkedArray | None, of_unit: np.ndarray, failed: Iterable[int]
 ) -> pa.Array:

@@ -13,7 +13,7 @@ import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +23,7 @@ from hpc_curate.io import tables
 from hpc_curate.io.paths import DoneFolder
 from hpc_curate.records import digest
 
+T = TypeVar("T")
 Value = dict[str, Any]  # of a record, with `unit` and `revision`
 
 _FOLD_FROM = 64  # loose records that are worth a fold
@@ -39,12 +40,13 @@ def of_unit(done: DoneFolder, unit: int) -> Value | None:
         found.take(tables.read_json(done.loose_in(moved, unit)))
     for table in _folded(done, lambda path: pq.read_table(path, columns=["record"], filters=[("unit", "=", unit)])):
         found.take_rows(table)
-    return found.values.get(unit)
+    value: Value | None = found.values.get(unit)
+    return value
 
 
-def of_all(done: DoneFolder) -> dict[int, Value]:
-    """The last record of every unit."""
-    found = _Latest()
+def of_all(done: DoneFolder, parse: Callable[[Value], T]) -> dict[int, T]:
+    """The last record of every unit, each parsed at once: as JSON gives them they take several times the memory."""
+    found = _Latest(parse)
     for path in tables.json_files(done.folder):
         found.take(tables.read_json(path))
     for moved in done.folding():
@@ -111,15 +113,16 @@ def _fold(done: DoneFolder, loose: list[Path]) -> None:
 class _Latest:
     """The last revision of each unit, of what it is given; what is torn or foreign is no record."""
 
-    def __init__(self) -> None:
-        self.values: dict[int, Value] = {}
+    def __init__(self, parse: Callable[[Value], Any] = lambda value: value) -> None:
+        self.values: dict[int, Any] = {}
+        self._revisions: dict[int, int] = {}
+        self._parse = parse
 
     def take(self, value: Any) -> None:
-        if not isinstance(value, dict) or not isinstance(value.get("unit"), int):
-            return
-        known = self.values.get(value["unit"])
-        if isinstance(value.get("revision"), int) and (known is None or known["revision"] < value["revision"]):
-            self.values[value["unit"]] = value
+        unit, revision = (value.get("unit"), value.get("revision")) if isinstance(value, dict) else (None, None)
+        if isinstance(unit, int) and isinstance(revision, int) and self._revisions.get(unit, -1) < revision:
+            self._revisions[unit] = revision
+            self.values[unit] = self._parse(value)
 
     def take_rows(self, table: pa.Table) -> None:
         for batch in table.to_batches(max_chunksize=1024):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import pyarrow.parquet as pq
 from hpc_curate import align, books, config, units
 from hpc_curate.accounting import Books
 from hpc_curate.errors import BadInput, Blocked
-from hpc_curate.io import delivery, tables
+from hpc_curate.gather import Gather
+from hpc_curate.io import delivery
 from hpc_curate.ledger import Record
 from hpc_curate.plan import EVERY_COLUMN
 from hpc_curate.records import Video, video_of
@@ -37,31 +39,31 @@ class Reader:
         self.resources: Resources = self._step.resources
         self._videos: list[Video] | None = None
         self._found: dict[str, list[Record]] = {}
+        self._gather = Gather(state, self._records)
+        self._rows: dict[tuple[str, ...], pa.Table] = {}
         self._stores: OrderedDict[tuple[str, int], _Blobs] = OrderedDict()
 
     # -- the unit ------------------------------------------------------------------------------------------------
 
+    @cached_property
+    def _alone(self) -> bool:
+        """Whether this task reads its own unit only, and not all of them."""
+        return isinstance(self._step.stage, PerUnit) and self._step.stage.units_from is None
+
     def _units(self) -> list[int]:
         """The run units that this task reads."""
-        stage = self._step.stage
-        everything = not isinstance(stage, PerUnit) or stage.units_from is not None
-        return list(range(self._state.plan.units)) if everything else [self.unit]
+        return [self.unit] if self._alone else list(range(self._state.plan.units))
 
     def videos(self) -> list[Video]:
         if self._videos is None:
-            paths, mine = self._state.plan.paths, self._units()
-            self._videos = units.read(paths, self.unit) if mine == [self.unit] else units.read_first(paths, len(mine))
+            paths, plan = self._state.plan.paths, self._state.plan
+            self._videos = units.read(paths, self.unit) if self._alone else units.read_first(paths, plan.units)
         return self._videos
 
     # -- tables --------------------------------------------------------------------------------------------------
 
     def table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-        writer = self._state.plan.writers[name]
-        return self._stage_table(writer, name, columns)
-
-    def _stage_table(self, writer: str, name: str, columns: Sequence[str] | None) -> pa.Table:
-        paths = [path for record in self._records(writer) for path in self._state.ledger.outputs(record, name)]
-        return tables.read_table(paths, columns, self._state.plan.steps[writer].stage.writes()[name])
+        return self._gather.table(self._state.plan.writers[name], name, columns)
 
     def _records(self, writer: str) -> list[Record]:
         """The records that this task reads of a stage; looked up, and their files stat-ed, once."""
@@ -96,7 +98,7 @@ class Reader:
             return self._every_clip()["clip_id"].to_pylist()
         keep = stage.keep_column
         merged = isinstance(stage, Merge)
-        rows = self._merged_rows(name, keep) if merged else self._stage_table(name, "rows", ["clip_id", keep])
+        rows = self._merged_rows(name, keep) if merged else self._gather.table(name, "rows", ["clip_id", keep])
         return rows.filter(rows[keep])["clip_id"].to_pylist()
 
     def _merged_rows(self, name: str, keep: str) -> pa.Table:
@@ -110,7 +112,7 @@ class Reader:
 
     def _every_clip(self) -> pa.Table:
         writer = self._state.plan.writers["start_pts"]
-        return self._stage_table(writer, "rows", ["clip_id"])
+        return self._gather.table(writer, "rows", ["clip_id"])
 
     def clips(self, columns: Sequence[str], ids: Sequence[str] | None = None) -> pa.Table:
         return self._joined(self._written(columns), pa.array(self.kept() if ids is None else ids, pa.string()))
@@ -129,36 +131,31 @@ class Reader:
         ]
 
     def _joined(self, columns: Sequence[str], ids: pa.Array) -> pa.Table:
-        by_writer: dict[str, list[str]] = {}
-        for column in columns:
-            by_writer.setdefault(self._state.plan.writers[column], []).append(column)
-        found: dict[str, Any] = {}
-        for writer, mine in by_writer.items():
-            rows = self._stage_table(writer, "rows", ["clip_id", *mine])
-            at = align.rows_of(ids, rows)
-            found.update({column: rows[column].take(at) for column in mine})
+        found: dict[str, pa.ChunkedArray] = {}
+        for writer, mine in self._by_writer(columns).items():
+            rows = align.beside(ids, self._own_rows(writer, mine, ids))
+            found.update({column: rows[column] for column in mine})
         return pa.table({"clip_id": ids, **{column: found[column] for column in columns}})
 
+    def _own_rows(self, writer: str, columns: Sequence[str], ids: pa.Array) -> pa.Table:
+        """Of a stage's rows those about `ids`, and others. A task of one unit asks item by item and reads them once."""
+        wanted = ("clip_id", *columns)
+        if not self._alone:
+            return self._gather.rows_among(writer, wanted, ids)
+        key = (writer, *wanted)
+        if key not in self._rows:
+            self._rows[key] = self._gather.table(writer, "rows", wanted)
+        return self._rows[key]
+
+    def _by_writer(self, columns: Sequence[str]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for column in columns:
+            found.setdefault(self._state.plan.writers[column], []).append(column)
+        return found
+
     def all_clips(self, columns: Sequence[str]) -> pa.Table:
-        writer = self._state.plan.writers["start_pts"]
-        ids: list[pa.ChunkedArray] = []
-        of: list[np.ndarray] = []
-        for record in self._records(writer):
-            mine = tables.read_table(self._state.ledger.outputs(record, "rows"), ["clip_id"])["clip_id"]
-            ids.append(mine.combine_chunks())
-            of.append(np.full(len(mine), record.unit, np.int32))
-        every = pa.chunked_array(ids, pa.string()).combine_chunks()
-        unit = np.concatenate(of) if of else np.zeros(0, np.int32)
-        wanted = self._written(columns)
-        error = pa.nulls(len(every), pa.string())
-        for name in dict.fromkeys(self._state.plan.writers[column] for column in wanted):
-            own = None
-            if "error" in self._state.plan.steps[name].stage.writes()["rows"].names:
-                rows = self._stage_table(name, "rows", ["clip_id", "error"])
-                own = rows["error"].take(align.rows_of(every, rows))
-            error = align.first_error(error, name, own, unit, self._state.failed_units(name))
-        joined = self._joined(wanted, every)
-        return joined.append_column("error", error).append_column("unit", pa.array(unit))
+        maker = self._state.plan.writers["start_pts"]
+        return self._gather.every_clip({maker: [], **self._by_writer(self._written(columns))})
 
     # -- frames and blobs ----------------------------------------------------------------------------------------
 

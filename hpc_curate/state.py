@@ -35,6 +35,7 @@ class State:
     _signatures: dict[str, str | None] = field(default_factory=dict)
     _records: dict[str, dict[int, Record]] = field(default_factory=dict)
     _kept: dict[str, tuple[np.ndarray, pa.Array]] = field(default_factory=dict)
+    _pieces: dict[str, str | None] = field(default_factory=dict)
     _asked: dict[tuple[str, int], str | None] = field(default_factory=dict)
     _done: dict[tuple[str, int], Record | None] = field(default_factory=dict)
 
@@ -99,8 +100,10 @@ class State:
         stage = step.stage
         if not isinstance(stage, PerUnit) or stage.units_from is not None:
             return "all"
-        if stage.pieces():
-            return piece_hash(stage)
+        if stage.name not in self._pieces:
+            self._pieces[stage.name] = piece_hash(stage) if stage.pieces() else None
+        if self._pieces[stage.name]:
+            return self._pieces[stage.name]
         if stage.incremental and step.asked_by is not None:
             return self._hash_of_kept(step.asked_by, unit)
         upstream = [name for name in step.upstream if self._same_units(name)]

@@ -32,7 +32,7 @@ def publish(path: Path, value: dict[str, Any]) -> None:
 
 
 def said(done: DoneFolder) -> dict[int, str]:
-    return {unit: value["said"] for unit, value in folds.of_all(done).items()}
+    return {unit: value["said"] for unit, value in folds.of_all(done, dict).items()}
 
 
 def test_a_fold_holds_what_was_loose_and_a_later_revision_counts_wherever_it_lies(done: DoneFolder) -> None:
@@ -88,7 +88,7 @@ def test_what_is_torn_or_foreign_is_no_record(done: DoneFolder, torn: str) -> No
     put(done, range(7))
     done.loose(7).write_text(torn)
     assert folds.of_unit(done, 7) is None
-    assert sorted(folds.of_all(done)) == list(range(7))
+    assert sorted(folds.of_all(done, dict)) == list(range(7))
 
 
 def test_readers_beside_folds_and_writers_see_every_record_at_every_moment(done: DoneFolder) -> None:
@@ -101,7 +101,7 @@ def test_readers_beside_folds_and_writers_see_every_record_at_every_moment(done:
 
     def reading() -> None:
         while not stop.is_set():
-            seen = folds.of_all(done)
+            seen = folds.of_all(done, dict)
             one = folds.of_unit(done, 3)
             if set(range(200)) - set(seen) or one is None or one["revision"] > 1:
                 wrong.append((len(seen), one))
@@ -115,7 +115,7 @@ def test_readers_beside_folds_and_writers_see_every_record_at_every_moment(done:
     for thread in threads:
         thread.join()
     assert not wrong
-    assert sorted(folds.of_all(done)) == list(range(2200))
+    assert sorted(folds.of_all(done, dict)) == list(range(2200))
 
 
 def test_the_fingerprint_changes_with_each_record(done: DoneFolder) -> None:
@@ -137,6 +137,6 @@ def test_records_that_cannot_be_folded_stay_and_count(done: DoneFolder) -> None:
     done.folder.chmod(0o500)
     try:
         folds.fold(done)  # no error, even where it may not write
-        assert len(folds.of_all(done)) == 100
+        assert len(folds.of_all(done, dict)) == 100
     finally:
         done.folder.chmod(0o700)

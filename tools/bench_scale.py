@@ -3,9 +3,9 @@
 
     tools/bench_scale.py [--scale 0.1] [--folder DIR]
 
-A synthetic run folder is filled (synthetic_run.py), and each command is measured in a process of its own: seconds, and
-the most memory it held. Files and folders of the run are counted, and the scheduler's commands by a fake one. Scale
-0.1, a tenth of the above, takes some minutes. A folder that is given must be empty, and is kept.
+A synthetic run folder is filled (synthetic_run.py), and each command is measured in a process of its own: seconds,
+seconds of CPU, and the most memory it held. Files and folders of the run are counted, and the scheduler's commands by
+a fake one. Scale 0.1, a tenth of the above, takes some minutes. A folder that is given must be empty, and is kept.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def group(folder: Path) -> str:
 
 
 def funnel(folder: Path) -> str:
-    lines = accounting.funnel(books.read(_saved(folder)), final=True).to_pylist()
+    lines = accounting.funnel(books.read(_saved(folder), accounting.COUNTED), final=True).to_pylist()
     return f"{next(line['clips'] for line in lines if line['step'] == accounting.CLIPS_MADE)} clips accounted for"
 
 
@@ -168,10 +168,11 @@ COURSE: tuple[Step, ...] = (
 
 def measure(folder: Path, number: int) -> None:
     """In a process of its own: one line of JSON."""
-    began = time.perf_counter()
-    said = COURSE[number][1](folder)
+    begun, said = os.times(), COURSE[number][1](folder)
+    ended = os.times()
+    cpu = sum(ended[:4]) - sum(begun[:4])  # of this process and of those that it has waited for
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)
-    print(json.dumps({"seconds": time.perf_counter() - began, "gib": peak, "said": said or ""}))
+    print(json.dumps({"seconds": ended.elapsed - begun.elapsed, "cpu": cpu, "gib": peak, "said": said or ""}))
 
 
 def files(folder: Path) -> int:
@@ -183,13 +184,14 @@ def course(folder: Path, units: int) -> None:
     """Every step, printed as it comes."""
     synthetic_run.input_table(folder / "videos.parquet", units * synthetic_run.VIDEOS_PER_UNIT)
     clips = units * synthetic_run.VIDEOS_PER_UNIT * synthetic_run.CLIPS_PER_VIDEO
-    print(f"{units} units, {clips} clips\n{'':36} {'s':>8} {'GiB':>6} {'files':>8}")
+    print(f"{units} units, {clips} clips\n{'':36} {'s':>8} {'CPU s':>8} {'GiB':>6} {'files':>8}")
     for number, (name, _) in enumerate(COURSE):
         command = [sys.executable, __file__, "--folder", str(folder), "--step", str(number)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         seen = json.loads(done.stdout.splitlines()[-1])
         counted = files(folder)
-        print(f"{name:36} {seen['seconds']:8.1f} {seen['gib']:6.2f} {counted:8} {seen['said']}", flush=True)
+        measured = f"{seen['seconds']:8.1f} {seen['cpu']:8.1f} {seen['gib']:6.2f} {counted:8}"
+        print(f"{name:36} {measured} {seen['said']}", flush=True)
     print(f"{counted / units:.2f} files per unit")
 
 
