@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
 import time
@@ -103,6 +104,7 @@ def element(plan_file: str, stage: str, submission: str, index: str) -> None:
 def relay(plan_file: str, submission: str) -> None:
     """The payload of the job that queues the next wave; where it cannot, it leaves word for `status`."""
     _log_to_stderr()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which submitit would ignore
     plan = plans.load(Path(plan_file))
     record = submissions.read(plan.paths.submission(submission))
     try:

@@ -218,8 +218,9 @@ def _again_file(plan: Plan, stage: str) -> str:
 @contextmanager
 def _outside_a_job() -> Iterator[None]:
     """Where a job submits another, that one must not inherit what Slurm and submitit have told the first."""
-    mine = [name for name in os.environ if name.startswith(("SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_"))]
-    told = {name: os.environ.pop(name) for name in mine if slurm.my_job() and name != "SLURM_CONF"}
+    prefixes = ("SLURM_", "SLURMD_", "SRUN_", "SUBMITIT_") if slurm.my_job() else ()
+    names = [name for name in os.environ if name.startswith(prefixes) and name != "SLURM_CONF"]
+    told = {name: os.environ.pop(name) for name in names}
     try:
         yield
     finally:

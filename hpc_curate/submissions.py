@@ -31,6 +31,7 @@ class Submission:
     job_id: str | None = None  # null: sbatch has not answered yet; local-<pid> on this machine
     pids: tuple[str, ...] = ()  # of the processes of launch=local, by element
     over: tuple[int, ...] = ()  # elements of which Slurm has said twice that they have left the queue
+    cancelled: tuple[int, ...] = ()  # those of them that somebody took back
     exclude: tuple[str, ...] = ()  # hosts that it must not run on
     gpus: tuple[str, ...] = ()  # of this machine, for the processes of launch=local to share
     began: float = 0.0  # when somebody asked for it: what a relay queues comes later
@@ -77,7 +78,7 @@ def read(path: Path) -> Submission:
     value = tables.read_json(path)
     if value is None:
         raise ConfigError(f"{path} is missing or torn")
-    lists = {name: tuple(value.get(name, ())) for name in ("pids", "over", "exclude", "gpus")}
+    lists = {name: tuple(value.get(name, ())) for name in ("pids", "over", "cancelled", "exclude", "gpus")}
     return Submission(**{**value, **lists, "elements": tuple(tuple(units) for units in value["elements"])})
 
 

@@ -152,7 +152,12 @@ class Wave:
             if submission.job_id is None and here:
                 submission = self._adopt(submission, here[0].job)
             if over:
-                submission = replace(submission, over=tuple(sorted({*submission.over, *over})))
+                taken_back = over & {task.index for task in here if task.state.startswith("CANCELLED")}
+                submission = replace(
+                    submission,
+                    over=tuple(sorted({*submission.over, *over})),
+                    cancelled=tuple(sorted({*submission.cancelled, *taken_back})),
+                )
                 submissions.write(self.plan.paths, submission)
             self._known[submission.name] = submission
             self._open[submission.name] |= self._in_doubt(submission)
@@ -208,14 +213,15 @@ class Wave:
         """Large units first, as they are numbered; in a relay those that were queued least often.
 
         Nobody watches a relay: it queues no unit more often than limits.attempts, or failing ones would keep it alive
-        for ever.
+        for ever; and none that somebody has cancelled.
         """
         if self.relayed is None:
             return sorted(units)
         work, began = self.plan.work_signature(name), self.relayed.began
         since = [one for one in self._known.values() if one.work == work and one.began >= began]
         queued = Counter(unit for one in since for element in one.elements for unit in element)
-        wanted = [unit for unit in units if queued[unit] < self.plan.limits.attempts]
+        cancelled = {unit for one in since for unit in one.units(one.cancelled)}
+        wanted = [unit for unit in units if queued[unit] < self.plan.limits.attempts and unit not in cancelled]
         return sorted(wanted, key=lambda unit: (queued[unit], unit))
 
     def _jobs(self, *stages: str) -> list[str]:

@@ -333,3 +333,73 @@ def test_retry_forgives_and_queues_what_failed(scheduler: Path, prepared: Any) -
     assert cli.main(["retry", str(line.paths.root), "scan"]) == 0
     assert ledger.attempt("scan", signature, 7).attempts == 0
     assert len(submissions.every(line.paths)) == 2
+
+
+def test_what_does_not_fit_is_left_to_a_relay_on_the_cpu_partition(scheduler: Path, prepared: Any) -> None:
+    line = prepared("stage=[scan,shots]", "launch.max_submit_jobs=20", "launch.cpu_partition=short")
+    launch.run(line)
+    jobs = scripts(scheduler)
+    assert [stage_of(options) for options in jobs.values()] == ["scan"] * 4 + ["relay"]
+    relay = list(jobs.values())[-1]
+    assert relay["dependency"] == "afterany:100"
+    assert (relay["cpus-per-task"], relay["mem"], relay["partition"]) == ("1", "4000M", "short")
+    assert len((scheduler / "queue").read_text().splitlines()) == 20
+
+
+def test_a_relay_that_cannot_queue_leaves_word_and_the_command_to_repeat(
+    scheduler: Path, prepared: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = prepared("stage=[scan,shots]", "launch.max_submit_jobs=20")
+    launch.run(line)
+    record = next(one for one in submissions.every(line.paths) if one.stage == "relay")
+    (scheduler / "queue").write_text("")
+    (scheduler / "refuse").write_text("sbatch: error: Batch job submission failed: Access/permission denied")
+    with pytest.raises(SystemExit) as ended:
+        launch.relay(str(line.file), record.name)
+    assert ended.value.code == 1
+    word = submissions.read(line.paths.submission(record.name)).word
+    assert "Access/permission denied" in word and f"hpc-curate retry {line.paths.root} --plan {line.hash}" in word
+    caplog.clear()
+
+
+def test_options_of_ones_own_come_on_top_of_ours(scheduler: Path, prepared: Any) -> None:
+    own = (
+        "launch.setup=[module load ffmpeg]",
+        "+launch.sbatch.setup=[echo before]",
+        "+launch.sbatch.teardown=[echo after]",
+        "+launch.sbatch.srun_args=['--mpi=none']",
+        "+launch.sbatch.exclude=bad1",
+        "+launch.sbatch.exclusive=true",
+        "+launch.sbatch.mem=0",
+        "+launch.sbatch.additional_parameters={reservation: film}",
+    )
+    launch.run(prepared("stage=[scan]", *own), launch.Without(hosts=("bad2",)))
+    (options,) = scripts(scheduler).values()
+    text = next(scheduler.glob("*.sh")).read_text()
+    assert {options[name] for name in ("exclude", "mem", "exclusive", "reservation")} == {"bad1,bad2", "0", "", "film"}
+    assert {options[name] for name in ("kill-on-invalid-dep", "requeue")} == {"yes", ""}
+    before, _, after = text.partition("srun ")
+    assert before.index("module load ffmpeg") < before.index("echo before")
+    assert after.index("--cpus-per-task=2") < after.index("--mpi=none")
+    assert after.index("hpc_curate_code=$?") < after.index("echo after") < after.index("scontrol requeue")
+    assert after.rstrip().endswith('exit "$hpc_curate_code"')
+
+
+def test_workers_of_an_element_multiply_what_it_asks_for(scheduler: Path, prepared: Any) -> None:
+    own = ("+resources.scan.workers_per_element=4", "+resources.scan.gpus=1", "resources.scan.memory_gb=6")
+    line = prepared("stage=[scan]", *own)
+    launch.run(line)
+    (options,) = scripts(scheduler).values()
+    asked = ("ntasks-per-node", "cpus-per-task", "gres", "mem", "array")
+    assert [options[name] for name in asked] == ["4", "2", "gpu:4", "24000M", "0-6%7"]  # a unit for each worker
+    assert "--kill-on-bad-exit=0" in next(scheduler.glob("*.sh")).read_text()
+
+
+def test_a_job_that_queues_others_does_not_bequeath_its_own_place(
+    scheduler: Path, prepared: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("SLURM_JOB_ID", "7"), ("SLURM_RESTART_COUNT", "3"), ("SLURM_CONF", "/etc/slurm.conf")):
+        monkeypatch.setenv(name, value)
+    launch.run(prepared("stage=[scan]"))
+    (given,) = scheduler.glob("*.environment")
+    assert given.read_text().split() == ["SLURM_CONF"]

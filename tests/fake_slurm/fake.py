@@ -11,8 +11,8 @@ Linked as sbatch, squeue, scancel, scontrol, sacct, sacctmgr and srun. Its state
     deaf        `scontrol show job` fails
     accounting  lines of sacct, JobID|JobName|State; without the file there is no accounting
 
-It leaves every sbatch script as `<job>.sh`, the queue (with what has ended: a line's third field is the state) as
-`queue`, the calls as `calls`, and what was cancelled as `cancelled`.
+It leaves every sbatch script as `<job>.sh`, what Slurm's environment was as `<job>.environment`, the queue (with what
+has ended: a line's third field is the state) as `queue`, the calls as `calls`, and what was cancelled as `cancelled`.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def sbatch(state: Path) -> int:
     script = Path(sys.argv[-1]).read_text()
     job = str(100 + len(list(state.glob("*.sh"))))
     (state / f"{job}.sh").write_text(script)
+    (state / f"{job}.environment").write_text("\n".join(name for name in os.environ if name.startswith("SLURM_")))
     array = re.search(r"--array=0-(\d+)", script)
     job_name = re.search(r"--job-name=(\S+)", script)
     assert job_name
