@@ -153,10 +153,10 @@ def _accounted(names: Sequence[str], since: float) -> Iterator[Task]:
 def states(jobs: Sequence[str]) -> dict[str, str]:
     """How jobs ended, by one question to accounting; nothing where there is none, or it does not answer."""
     try:
-        lines = ask(["sacct", "-X", "-n", "-P", f"--jobs={','.join(jobs)}", "--format=JobID,State"]).splitlines()
+        lines = ask(["sacct", "-X", "-n", "-P", f"--jobs={','.join(jobs)}", "--format=JobID,JobName,State"])
     except SchedulerError:
         return {}
-    return {number: state for number, _, state in (line.partition("|") for line in lines)}
+    return {line.split("|")[0]: line.split("|")[-1] for line in lines.splitlines()}
 
 
 def _indices(text: str) -> Iterator[int]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,6 +89,39 @@ def make_video(ffmpeg: str, tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture
+def scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the fake scheduler's state; its commands are on the PATH."""
+    state, programs = tmp_path / "slurm", tmp_path / "bin"
+    state.mkdir()
+    programs.mkdir()
+    fake = (ROOT / "tests" / "fake_slurm" / "fake.py").read_text()
+    for name in ("sbatch", "squeue", "scancel", "scontrol", "sacct", "sacctmgr", "srun"):
+        program = programs / name
+        program.write_text(f"#!{sys.executable}\n{fake}")
+        program.chmod(0o755)
+    monkeypatch.setenv("FAKE_SLURM", str(state))
+    monkeypatch.setenv("PATH", str(programs), prepend=":")
+    return state
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Callable[..., Any]:
+    """Makes a saved plan from overrides, over as many units as asked for; their videos are none."""
+
+    def prepare(*overrides: str, units: int = 25) -> Any:
+        config, run = pytest.importorskip("hpc_curate.config"), pytest.importorskip("hpc_curate.run")
+        config.register()
+        folder = tmp_path / "videos"
+        folder.mkdir(exist_ok=True)
+        for number in range(units):
+            (folder / f"{number}.mp4").write_bytes(b"x" * (number + 1))
+        common = [f"input={folder}", f"run_dir={tmp_path / 'run'}", "launch=slurm", "unit.videos=1"]
+        return run.prepare(config.resolve(run.compose([*common, *overrides])))
+
+    return prepare
 
 
 @pytest.fixture(scope="session")
