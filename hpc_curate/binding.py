@@ -40,7 +40,7 @@ def share(place: Place, gpus_each: int, gpus: Sequence[str], cpus: Sequence[int]
         cpus_of_all: CPUs that all workers together are given; 0: not known.
     """
     mine: tuple[str, ...] = ()
-    if gpus_each and len(gpus) >= gpus_each * place.workers:
+    if gpus_each and (len(gpus) >= gpus_each * place.workers or place.workers == 1):
         mine = tuple(gpus[place.rank * gpus_each : (place.rank + 1) * gpus_each])
     each = len(cpus) // place.workers
     if place.workers == 1 or not each or len(cpus) != cpus_of_all:

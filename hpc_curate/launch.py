@@ -209,14 +209,12 @@ def _run_slots(plan: Plan, name: str, missing: Sequence[int]) -> None:
 
 def _slots(asked: int | None, resources: Resources, gpus: int) -> int:
     """As many tasks as cores, memory and GPUs allow."""
-    if asked:
-        return asked
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     cores = len(os.sched_getaffinity(0))
-    most = min(cores // max(1, resources.cpus), int(memory_gb // resources.memory_gb))
-    if resources.gpus and gpus < resources.gpus:
+    most = asked or min(cores // max(1, resources.cpus), int(memory_gb // resources.memory_gb))
+    if resources.gpus > gpus:
         log.warning("this machine shows %d GPUs, a task asks for %d: it runs with what there is", gpus, resources.gpus)
-    elif resources.gpus:
+    if resources.gpus and gpus:
         most = min(most, gpus // resources.gpus)
     return max(1, most)
 

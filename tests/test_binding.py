@@ -30,6 +30,10 @@ def test_what_the_scheduler_has_bound_stays(gpus: tuple[str, ...], cpus: tuple[i
     assert share(Place(1, 4), 1, gpus, cpus, 8) == Share()
 
 
+def test_a_worker_that_is_alone_takes_what_there_is() -> None:
+    assert share(Place(), 4, ("0", "1"), ()) == Share(("0", "1"))
+
+
 def test_cpus_that_are_shared_with_other_jobs_stay() -> None:
     assert share(Place(1, 2), 0, (), tuple(range(64)), 8) == Share()
 

@@ -12,26 +12,10 @@ from typing import Any
 
 import pytest
 
-from hpc_curate import claims, cli, config, launch, plan, run, submissions
+from hpc_curate import claims, cli, launch, submissions
 from hpc_curate.errors import ConfigError, SchedulerError
 from hpc_curate.ledger import Ledger
-
-FAKE = Path(__file__).parent / "fake_slurm" / "fake.py"
-
-
-@pytest.fixture
-def scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the fake scheduler's state; its commands are on the PATH."""
-    state, programs = tmp_path / "slurm", tmp_path / "bin"
-    state.mkdir()
-    programs.mkdir()
-    for name in ("sbatch", "squeue", "scancel", "scontrol", "sacct", "sacctmgr", "srun"):
-        program = programs / name
-        program.write_text(f"#!{sys.executable}\n" + FAKE.read_text())
-        program.chmod(0o755)
-    monkeypatch.setenv("FAKE_SLURM", str(state))
-    monkeypatch.setenv("PATH", str(programs), prepend=":")
-    return state
+from hpc_curate.stage import Resources
 
 
 @pytest.fixture
@@ -41,18 +25,6 @@ def videos(tmp_path: Path) -> Path:
     for number in range(25):
         (folder / f"{number}.mp4").write_bytes(b"x" * (number + 1))
     return folder
-
-
-@pytest.fixture
-def prepared(videos: Path, tmp_path: Path) -> Any:
-    """Makes a saved plan over 25 units, from overrides."""
-
-    def prepare(*overrides: str) -> plan.Plan:
-        config.register()
-        common = [f"input={videos}", f"run_dir={tmp_path / 'run'}", "launch=slurm", "unit.videos=1"]
-        return run.prepare(config.resolve(run.compose([*common, *overrides])))
-
-    return prepare
 
 
 def scripts(state: Path) -> dict[str, dict[str, str]]:
@@ -403,3 +375,21 @@ def test_a_job_that_queues_others_does_not_bequeath_its_own_place(
     launch.run(prepared("stage=[scan]"))
     (given,) = scheduler.glob("*.environment")
     assert given.read_text().split() == ["SLURM_CONF"]
+
+
+def test_each_slot_of_this_machine_has_gpus_of_its_own(
+    make_video: Any, prepared: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6,7")
+    for number in range(4):
+        make_video(f"small/{number}.mp4")
+    own = ("launch.slots=4", "+resources.scan.gpus=1", "measure=[exposure]", "cutter=stride")
+    line = prepared(f"input={tmp_path / 'small'}", "launch=local", "stage=[scan]", *own)
+    launch.run(line)
+    logs = [path.read_text() for path in sorted(line.paths.logs("scan").glob("*_0_log.out"))]
+    assert sorted(re.findall(r"bound to GPUs (\d)", "".join(logs))) == ["5", "6", "7"]
+
+
+@pytest.mark.parametrize("gpus, slots", [(0, 4), (1, 1), (2, 1), (5, 2), (64, 4)])
+def test_slots_are_as_many_as_there_are_gpus_for(gpus: int, slots: int) -> None:
+    assert launch._slots(4, Resources(gpus=2), gpus) == slots
