@@ -45,21 +45,25 @@ class Words:
         return [word for word in self.every if not word.startswith("-") and word not in self.hydra]
 
 
+def site_folders() -> list[tuple[str, str]]:
+    """Folders of YAML beside conf/, behind what names them."""
+    named = os.environ.get(_SITE_FOLDER)
+    return [(_SITE_FOLDER, named)] if named else []
+
+
 def read(arguments: Sequence[str]) -> Words:
     """Folders of more YAML become an override, so that they go wherever Hydra goes.
 
     Raises:
         ConfigError: such a folder is not there.
     """
-    folders, rest, left = [], [], iter(arguments)
+    folders, rest, left = site_folders(), [], iter(arguments)
     for word in left:
         flag, _, value = word.partition("=")
         if flag in ("--config-dir", "-cd"):
             folders.append((flag, value or next(left, "")))
         else:
             rest.append(word)
-    if os.environ.get(_SITE_FOLDER):
-        folders.append((_SITE_FOLDER, os.environ[_SITE_FOLDER]))
     for where, folder in folders:
         if not folder or not Path(folder).is_dir():
             raise ConfigError(f"{where}={folder}: there is no such folder")
@@ -110,7 +114,7 @@ def elsewhere(words: Words) -> bool:
         return False
     for text in words.hydra:
         _parse(text)
-    settings = compose(words.hydra, whole=True).hydra
+    settings = compose([*words.hydra, *jobs(words)[0]], whole=True).hydra
     if settings.sweeper.params or not settings.sweeper._target_.endswith(".BasicSweeper"):
         raise ConfigError(
             "sweeps stand on the command line, as in select=lenient,strict; no sweeper, no sweeper.params"

@@ -30,6 +30,8 @@ MISTAKES = {
     "measure=[motion,bordes]": ("measure=bordes: there is no such choice", "'borders'"),
     "stage.select.rules.motio.min=1": ("there is no setting", "'stage.select.rules.motion.min'", "adds a rule"),
     "select=lenient,strict": ("2 jobs", "add -m"),
+    "work.unit=1": ("work has no setting 'unit'", "'units'"),
+    "work.units=first": ("work.units are numbers",),
     "stage.scan.pack_per_s=-1": ("stage.scan.pack_per_s=-1", "above 0"),
     "output=/proc/nowhere/out": ("output=/proc/nowhere/out",),
     "~stage.gate.rules": ("cannot be taken out", "another choice"),
