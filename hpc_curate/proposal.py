@@ -58,7 +58,7 @@ class Proposal:
         """What to give to `run`."""
         names = ("minutes", "memory_gb", "units_per_element")
         given = {name: getattr(self, name) for name in names}
-        return [f"++resources.{self.stage}.{name}={value}" for name, value in given.items() if value is not None]
+        return [f"++resources.{self.stage}.{name}={value:.10g}" for name, value in given.items() if value is not None]
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _propose(work: Work, step: Step, samples: Sequence[Sample]) -> Proposal:
     timed = [sample for sample in samples if not sample.resumed]
     if not timed:
         why = "every one that is done was resumed" if samples else "no task is done"
-        return Proposal(name, 0, left, notes=(f"{why}: nothing to propose from",))
+        return Proposal(name, 0, left, notes=(f"{why}: nothing to propose from; pilot=N does some of all",))
     covered = gb_of_tasks(step, work.gb)
     tasks = work.tasks(name)
     pace = _pace(step, timed, sum(covered[task] for task in tasks) / len(tasks))

@@ -115,6 +115,17 @@ def test_the_whole_then_does_what_the_pilot_left_and_shares_its_settings(piloted
     assert RunPaths(small.paths.root).whole == whole.paths
 
 
+def test_a_run_that_has_begun_says_what_its_rest_takes(videos: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert curate("run", f"input={videos}", f"run_dir={run}", *SETTINGS, "launch=none").returncode == 0
+    assert curate("work", str(run), "scan", "--unit", "1", "4").returncode == 0
+    found = {one["stage"]: one for one in json.loads(curate("propose", str(run), "--json").stdout)}
+    assert (found["scan"]["done"], found["scan"]["left"]) == (2, VIDEOS - 2)
+    assert (found["cut"]["done"], found["cut"]["minutes"]) == (0, None)
+    rest = ", ".join(name for name in found if name != "scan")
+    assert f"{rest}: no task is done" in curate("propose", str(run)).stdout
+
+
 def test_a_pilot_as_large_as_the_run_is_refused(videos: Path, tmp_path: Path) -> None:
     done = curate("run", "pilot=6", f"input={videos}", f"run_dir={tmp_path / 'run'}", *SETTINGS)
     assert done.returncode == 2
