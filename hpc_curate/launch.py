@@ -34,6 +34,7 @@ from hpc_curate.worker import Allocation, Element, catch_signals
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.5
+_RESTARTS = 50
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,10 @@ def work(plan: Plan, stage: str, units: Sequence[int]) -> int:
         open_units = task.run(units)
     except Preempted as error:
         log.warning("%s: %s", stage, error)
-        return START_ME_AGAIN
+        if slurm.my_restarts() < plan.settings["launch"].get("restarts", _RESTARTS):
+            return START_ME_AGAIN
+        log.error("%s: started again %d times, launch.restarts allows no more", stage, slurm.my_restarts())
+        return 1
     if open_units:
         log.error("%s: %d of %d units are not done; hpc-curate logs shows why", stage, open_units, len(units))
     return int(open_units > 0)

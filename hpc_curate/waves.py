@@ -200,7 +200,8 @@ class Wave:
         size = limits.array_size
         if len(fitting) < len(elements):
             size = max(1, min(size, limits.submit_jobs // _ARRAYS_PER_WAVE))
-        after = [*self._jobs(*step.waits_for), *self._jobs(name)]
+        # Of the same stage only those that are asked for other rows: they may be at the same units.
+        after = [*self._jobs(*step.waits_for), *self._jobs(name, but=self.plan.work_signature(name))]
         for array in submissions.in_arrays(fitting, size):
             self._submit(name, array, after)
         self._room -= len(fitting)
@@ -224,13 +225,13 @@ class Wave:
         wanted = [unit for unit in units if queued[unit] < self.plan.limits.attempts and unit not in cancelled]
         return sorted(wanted, key=lambda unit: (queued[unit], unit))
 
-    def _jobs(self, *stages: str) -> list[str]:
-        """The jobs that make rows under the signatures of these stages."""
+    def _jobs(self, *stages: str, but: str = "") -> list[str]:
+        """The jobs that make rows under the signatures of these stages, but for those of one work."""
         return [
             one.job_id
             for stage in stages
             for one in self._standing(stage)
-            if one.job_id and one.content == self.plan.static_signature(stage)
+            if one.job_id and one.content == self.plan.static_signature(stage) and one.work != but
         ]
 
     def _queue_relay(self, left: int) -> None:

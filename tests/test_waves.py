@@ -294,6 +294,18 @@ def test_what_fits_is_queued_stage_by_stage_and_a_relay_waits_for_the_first_arra
     assert [job.submission.stage for job in one.jobs.values()].count(RELAY) == 1
 
 
+def test_the_next_wave_waits_for_what_it_reads_and_not_for_stragglers(cluster: Callable[..., Cluster]) -> None:
+    one = honest(cluster, submit_jobs=5)
+    launch(one)
+    first = [job for job in one.jobs.values() if job.submission.stage == "scan"]
+    for job in first[:2]:
+        job.states = ["COMPLETED"]
+        one.done |= {("scan", unit) for unit in job.submission.units([0])}
+    launch(one)
+    second = [job for job in one.jobs.values() if job.submission.stage == "scan"][len(first) :]
+    assert [job.after for job in second] == [()]
+
+
 def test_relays_alone_bring_the_line_to_its_end(cluster: Callable[..., Cluster]) -> None:
     one = honest(cluster, submit_jobs=6)
     launch(one)
