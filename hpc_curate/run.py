@@ -78,8 +78,6 @@ def plan_jobs(words: Words, elsewhere: bool) -> Planned:
     work = {job: config.work(values) for job, (_, values) in found.items()}
     if elsewhere and not all(one.units or one.stages for one in work.values()):
         raise ConfigError("this launcher starts one process per job: say what each does, such as work.units=0,1,2,3")
-    for one in settings.values():
-        make_folders(one)
     made = {rest: _with_pilot(prepare(one), one) for rest, one in settings.items()}
     return {job: (made[rest], jobs.planned(made[rest], work[job])) for job, (rest, _) in found.items()}
 
@@ -137,6 +135,7 @@ def prepare(settings: dict[str, Any]) -> plans.Plan:
     settings = _of_plan(settings)
     paths = RunPaths(Path(settings["run_dir"]))
     entries = sources.entries(settings["input"], config.source(settings))
+    make_folders(settings)
     unit = config.unit(settings)
     frozen = units.freeze(paths, entries, unit_gb=unit.gb, unit_videos=unit.videos)
     for what, uris in (
@@ -178,7 +177,7 @@ def _check_writable(name: str, path: str) -> None:
 
 
 def make_folders(settings: dict[str, Any]) -> None:
-    """The last thing that can be a mistake.
+    """The last thing that can be a mistake: nothing is made for an input that cannot be read.
 
     Raises:
         ConfigError: the run folder, or that of the data set, cannot be made.

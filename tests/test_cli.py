@@ -73,16 +73,22 @@ def test_what_must_be_given_is_asked_for(capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [("nowhere", "no such file or folder"), ("empty", "no video"), ("list.txt", "is empty")],
+    [
+        ("nowhere", "no such file or folder"),
+        ("empty", "no video"),
+        ("list.txt", "is empty"),
+        ("twice.csv", "more than one column 'uri'"),
+    ],
 )
-def test_an_input_without_videos_queues_nothing(given: str, said: str, tmp_path: Path) -> None:
+def test_an_input_that_cannot_be_used_leaves_nothing_behind(given: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "list.txt").write_text("\n")
+    (tmp_path / "twice.csv").write_text("uri,uri\na.mp4,b.mp4\n")
     command = [sys.executable, "-m", "hpc_curate", "run", f"input={tmp_path / given}", f"run_dir={tmp_path / 'run'}"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert said in done.stderr
-    assert not (tmp_path / "run" / "units").exists()
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")

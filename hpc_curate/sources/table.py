@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,7 @@ def _suffix(source: str) -> str:
 
 
 def _parquet(path: Path) -> Iterator[Row]:
+    _refuse_twice(path, pq.read_schema(path).names)
     for batch in pq.ParquetFile(path).iter_batches(_ROWS):
         yield from batch.to_pylist()
 
@@ -111,10 +112,19 @@ def _csv(path: Path) -> Iterator[Row]:
     # A field may be as long as a caption is; the module's own limit is 128 KiB.
     csv.field_size_limit(1 << 24)
     with path.open(encoding="utf-8-sig", newline="") as file:
-        for row in csv.DictReader(file):
+        rows = csv.DictReader(file)
+        _refuse_twice(path, rows.fieldnames or ())
+        for row in rows:
             if None in row:
                 raise ConfigError(f"input={path}: a row has more fields than the header: {row['uri'] or ''}")
             yield row
+
+
+def _refuse_twice(path: Path, columns: Sequence[str]) -> None:
+    """Of two columns with one name, one would be lost."""
+    twice = sorted({name for name in columns if columns.count(name) > 1})
+    if twice:
+        raise ConfigError(f"input={path} has more than one column {', '.join(map(repr, twice))}; rename or drop one")
 
 
 def _jsonl(path: Path) -> Iterator[Row]:

@@ -96,3 +96,12 @@ def test_a_column_of_bytes_cannot_travel(tmp_path):
     path = parquet(tmp_path / "t.parquet", {"uri": ["/d/a.mp4"], "size": [1], "thumb": [b"\x00"]})
     with pytest.raises(ConfigError, match="row 1 cannot travel as JSON: bytes; drop that column"):
         listed(path)
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    (tmp_path / "t.csv").write_text("uri,label,label\n/d/a.mp4,x,y\n")
+    twice = pa.Table.from_arrays([pa.array(["/d/a.mp4"]), pa.array(["x"]), pa.array(["y"])], ["uri", "label", "label"])
+    pq.write_table(twice, tmp_path / "t.parquet")
+    for name in ("t.csv", "t.parquet"):
+        with pytest.raises(ConfigError, match="more than one column 'label'"):
+            listed(tmp_path / name)
