@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import shutil
 import tempfile
 import textwrap
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from hpc_curate import config, overrides, slurm_jobs, slurm_probe, slurm_site
+from hpc_curate import config, container, overrides, slurm_jobs, slurm_probe, slurm_site
 from hpc_curate import plan as plans
 from hpc_curate.checks import OK, RED, SILENT, WARNING, Finding, Section, cluster, has_red, node, storage
 from hpc_curate.errors import ConfigError, SchedulerError
@@ -75,22 +74,32 @@ def examine(plan: Plan, wait_s: float | None) -> list[Section]:
     by_slurm = plan.settings["launch"]["kind"] == "slurm"
     here = node.look(plan, 0 if by_slurm else max(step.resources.gpus for step in plan.steps.values()))
     findings = node.judge(here, plan, works_here=not by_slurm) + storage.check(node.folders(plan))
-    sections = [Section(f"here, {here['host']}", findings + _image(plan))]
+    contained = _container(plan)
+    sections = [Section(f"here, {here['host']}", findings + contained)]
     if by_slurm:
-        writable = not here["folders"]["run_dir"]
-        with _workplace(plan) if writable else tempfile.TemporaryDirectory() as folder:
-            sections += _slurm(plan, Path(folder), here, wait_s if writable else None)
+        runs = not (here["folders"].get("run_dir") or here["folders"].get("output") or has_red(contained))
+        # What is wrong with the container is said; the rest can be asked without it.
+        asked = plan if runs else replace(plan, settings={**plan.settings, "container": {"kind": "none"}})
+        with _workplace(plan) if runs else tempfile.TemporaryDirectory() as folder:
+            sections += _slurm(asked, Path(folder), here, wait_s if runs else None)
     return sections
 
 
-def _image(plan: Plan) -> list[Finding]:
-    """The container image as a file, where it is one; that tasks can start it is for the job to show."""
-    image = plan.settings["container"].get("image")
-    if not image or "://" in image:
-        return [Finding("image", f"{image}: fetched when tasks start")] if image else []
-    if os.access(image, os.R_OK):
-        return [Finding("image", str(image))]
-    return [Finding("image", f"{image}: no such file, or it may not be read", RED, "container.image=… names the image")]
+def _container(plan: Plan) -> list[Finding]:
+    """Its settings, its images and what it binds, as far as it can be seen from here."""
+    kind = plan.settings["container"]["kind"]
+    if kind == "none":
+        return []
+    try:
+        made = container.check(plan.settings)
+        for stage in plan.steps:
+            container.inside(plan, stage)
+    except ConfigError as error:
+        return [
+            Finding(f"container {kind}", str(error), RED, "container.image=…, container.binds=[…] name what it needs")
+        ]
+    images = dict.fromkeys(made.image_of(stage) for stage in plan.steps)
+    return [Finding(f"container {kind}", ", ".join(images))]
 
 
 # -- the cluster ---------------------------------------------------------------------------------------------------
@@ -164,6 +173,8 @@ def _seen(probe: Probe, outcome: slurm_probe.Outcome, here: node.Facts) -> Secti
         verdict = RED if outcome.started else WARNING
         advice = _NO_ANSWER if outcome.started else "--wait 1800 waits longer, --no-job does without"
         return Section(_on(probe), [Finding("job", outcome.word, verdict, advice)])
+    if not Path(probe.plan.settings["input"]).is_dir():
+        facts = {**facts, "input": ""}  # a list or a table is read where `run` is called, and no task sees it
     findings = node.judge(facts, probe.plan, works_here=True) + node.compare(here, facts)
     for command, wrong in slurm_probe.relay(probe).items():
         word = f"does not work on the node: {wrong}" if wrong else "works on the node"
@@ -178,16 +189,21 @@ def _on(probe: Probe) -> str:
 
 @contextlib.contextmanager
 def _workplace(plan: Plan) -> Iterator[Path]:
-    """A private folder in the run folder for scripts and answers, removed with all that it needed."""
+    """A private folder in the run folder for scripts and answers, removed with all that it needed.
+
+    The other folders that tasks write to are made as well, as `run` does: a container binds what is there.
+    """
     folder = plan.paths.logs(f"doctor-{uuid.uuid4().hex[:8]}")
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
-    folder.mkdir(parents=True)
+    needed = [place for leaf in (folder, *node.folders(plan).values()) for place in (leaf, *leaf.parents)]
+    made = sorted({place for place in needed if not place.exists()}, key=lambda place: -len(place.parts))
+    for place in reversed(made):
+        place.mkdir(exist_ok=True)
     folder.chmod(0o700)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        for place in made[1:]:
+        for place in made:
             with contextlib.suppress(OSError):  # somebody uses it by now
                 place.rmdir()
 

@@ -111,6 +111,7 @@ def test_an_account_of_somebody_else_is_said_where_slurm_does_not_mind(
         (["resources.scan.memory_gb=64"], "size of scan"),
         (["+launch.sbatch.constraint=fast"], "sbatch: "),
         (["stage.embed.model=sscd", "stage.embed.weights_path=/no/such/weights.onnx"], "weights of embed"),
+        (["container=apptainer", "container.image=/no/such/image.sif"], "container apptainer"),
     ],
 )
 def test_each_fault_is_said_before_anything_is_queued(
