@@ -70,6 +70,15 @@ def ffmpeg() -> str:
     return str(child.ffmpeg())
 
 
+@pytest.fixture(scope="session")
+def image() -> Path:
+    """The image of slurm/hpc_curate.def with this hpc_curate, for Apptainer: a folder."""
+    folder = os.environ.get("HPC_CURATE_IMAGE")
+    if not folder or not shutil.which("apptainer"):
+        pytest.skip("no Apptainer, or no image; `tools/check.sh --install` makes both")
+    return Path(folder)
+
+
 @pytest.fixture
 def make_video(ffmpeg: str, tmp_path: Path) -> Callable[..., Path]:
     """Makes a small clip and returns its path.

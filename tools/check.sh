@@ -15,6 +15,7 @@ readonly packages=(
   slurm-wlm slurmctld slurmd slurm-client munge              # tests/slurm
   slurmdbd mariadb-server                                    # tests/slurm, with accounting
   chromium chromium-driver                                   # tests/report
+  mmdebstrap fakeroot                                        # tests/container
 )
 readonly extras=cpu,torch,hydra,app,test
 readonly nobody=65534
@@ -60,6 +61,30 @@ make_environment() {
   "$venv/bin/pip" install --quiet --constraint "$source/tools/constraints.txt" --editable "${source}[$extras]"
 }
 
+# What the image is made of, where no registry can be reached: a Debian 12 and wheels. They belong to the one user that
+# somebody without root is inside.
+image_parts() {
+  local owner=$UID
+  [ $UID = 0 ] && owner=$nobody
+  mkdir -p "$container"
+  if [ ! -d "$container/base" ]; then
+    as_root rm -rf "$container/base.part"
+    as_root mmdebstrap --quiet --variant=apt bookworm "$container/base.part"
+    as_root find "$container/base.part/dev" -mindepth 1 -delete
+    as_root chown --recursive --no-dereference "$owner" "$container/base.part"
+    mv "$container/base.part" "$container/base"
+  fi
+  "$venv/bin/pip" download --quiet --dest "$container/wheels" --constraint "$source/tools/constraints.txt" \
+    setuptools "${source}[cpu]"
+  as_root chown "$owner" "$container"
+}
+
+# As a user of a cluster would, but for where its parts come from.
+build_image() {
+  as_tester apptainer --silent build --force --sandbox --bind "$container/wheels:/mnt" \
+    --build-arg bootstrap=localimage --build-arg from="$container/base" "$image" slurm/hpc_curate.def >/dev/null
+}
+
 # What root checks is a copy that nobody may read and write.
 copy_source() {
   rm -rf "$source"
@@ -72,6 +97,7 @@ copy_source() {
 # Runs a command in the copy as nobody, or as whoever we are.
 as_tester() {
   local environment=(PYTHONPATH="$source" PATH="$venv/bin:$PATH" HPC_CURATE_FOOTAGE="$HPC_CURATE_FOOTAGE")
+  [ -d "$image" ] && environment+=(HPC_CURATE_IMAGE="$image")
   $install && environment+=(HPC_CURATE_REQUIRE_ALL=1)
   if [ $UID = 0 ] && $drop; then
     (cd "$source" && setpriv --reuid=$nobody --regid=$nobody --clear-groups --inh-caps=-all \
@@ -128,11 +154,15 @@ elif $install; then
   venv=$root/.venv
 fi
 export HPC_CURATE_FOOTAGE=${HPC_CURATE_FOOTAGE:-${XDG_CACHE_HOME:-$HOME/.cache}/hpc_curate/footage}
+readonly container=${place:-${XDG_CACHE_HOME:-$HOME/.cache}/hpc_curate}/container
+readonly image=$container/image
 
 if $install; then
   phase "Debian packages" install_packages
   phase "virtual environment" make_environment
   phase footage footage
+  phase Apptainer as_root "$source/tools/install_apptainer.sh"
+  phase "parts of the image" image_parts
 elif [ ! -x "$venv/bin/python" ]; then
   echo "check: there is no virtual environment in $venv; run tools/check.sh --install, or activate one" >&2
   exit 2
@@ -145,6 +175,11 @@ fi
 cd "$source"
 phase lint lint || true
 phase types "$venv/bin/mypy" || true
+if command -v apptainer >/dev/null && [ -d "$container/wheels" ]; then
+  phase "container image" build_image || true
+else
+  echo "SKIPPED: no Apptainer, or no parts of an image: nothing is tested in a container; see --install" >&2
+fi
 phase "tests on Slurm" slurm_tests || true
 phase tests other_tests || true
 $full && { phase "slow tests" slow_tests || true; }
