@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from hpc_curate import config, run, submissions
+from hpc_curate import claims, config, run, submissions
 from hpc_curate import plan as plans
-from hpc_curate.errors import CurateError, SchedulerError, Unanswered
+from hpc_curate.claims import Holder, Work
+from hpc_curate.errors import CurateError, SchedulerError, Superseded, Unanswered
 from hpc_curate.io.paths import RunPaths
 from hpc_curate.plan import Plan
 from hpc_curate.slurm import Answer, Limits, Task
@@ -378,3 +381,20 @@ def test_a_verdict_is_written_down_and_not_asked_for_again(cluster: Callable[...
     one.recheck = lambda names, since: pytest.fail("asked again")  # type: ignore[method-assign]
     launch(one)
     assert live(one, "scan") == list(range(UNITS))
+
+
+def test_a_launcher_that_was_stopped_past_its_lease_queues_nothing(cluster: Callable[..., Cluster]) -> None:
+    one = honest(cluster)
+    limits = one.most
+
+    def overtaken() -> Limits:
+        paths, lease_s = one.plan.paths, one.plan.limits.lease_s
+        (mine,) = paths.claims("submissions", "queue", 0).glob("*.claim")
+        os.utime(mine, (1, time.time() - 2 * lease_s))
+        claims.take(paths, Work("submissions", "queue", 0), Holder(job="another"), lease_s)
+        return limits
+
+    one.limits = overtaken  # type: ignore[method-assign]
+    with pytest.raises(Superseded, match="another"):
+        launch(one)
+    assert one.jobs == {} and submissions.every(one.plan.paths) == []
