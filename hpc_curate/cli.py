@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from hpc_curate import __version__
 from hpc_curate.errors import ConfigError, CurateError
@@ -16,6 +17,9 @@ _RUN_HELP = (
     "--dry-run [--json], which says what it would do and does nothing"
 )
 _DOCTOR_HELP = "whether run would work, with the same overrides, on this machine, on the cluster and on its nodes"
+
+
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,7 +54,45 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("run", help=_RUN_HELP, add_help=False)
 
     verbs.add_parser("doctor", help=_DOCTOR_HELP, add_help=False)
+    _add_looking(verbs)
+    _add_doing(verbs)
 
+    completion = verbs.add_parser(
+        "completion", help='print a script for the shell: eval "$(hpc-curate completion bash)"'
+    )
+    completion.add_argument("shell", choices=["bash"])
+    return parser
+
+
+def _add_looking(verbs: Verbs) -> None:
+    """The verbs that change nothing."""
+    _offer_a_look(verbs)
+
+    propose = _of_a_run(
+        verbs, "propose", "from what is done, in RUN or its pilot: walltime, memory, arrays, hours, bytes"
+    )
+    propose.add_argument(
+        "--parallel", type=int, metavar="N", help="elements of a stage at once; default: as launch says"
+    )
+    propose.add_argument("--json", action="store_true", help="for scripts")
+
+    completion = verbs.add_parser(
+        "completion", help='print a script for the shell: eval "$(hpc-curate completion bash)"'
+    )
+    completion.add_argument("shell", choices=["bash"])
+    return parser
+
+
+def _offer_a_look(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The verbs that change nothing."""
+    status = _of_a_run(verbs, "status", "where a run stands, from its ledger and one question to Slurm")
+    shape = status.add_mutually_exclusive_group()
+    shape.add_argument("--json", action="store_true", help="for scripts; `state` is running, done, failed or blocked")
+    shape.add_argument("--watch", action="store_true", help="until it has ended; exit code 0 if it is done")
+
+
+def _add_looking(verbs: Verbs) -> None:
+    """The verbs that change nothing."""
     status = _of_a_run(verbs, "status", "where a run stands, from its ledger and one question to Slurm")
     shape = status.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="for scripts; `state` is running, done, failed or blocked")
@@ -64,6 +106,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     propose.add_argument("--json", action="store_true", help="for scripts")
 
+    logs = _of_a_run(
+        verbs, "logs", "the logs of units that failed, of one unit, or of whatever worked on a video or clip"
+    )
+    logs.add_argument("stage", nargs="?", metavar="STAGE")
+    one = logs.add_mutually_exclusive_group()
+    one.add_argument("--unit", type=int, help="one unit of the stage")
+    one.add_argument(
+        "--of", metavar="ID", help="a video's id, URI or name, or a clip's id: and what the ledger says of it"
+    )
+
+    _of_a_run(verbs, "funnel", "what became of every video and clip; the counts add up")
+
+    table = _of_a_run(verbs, "table", "one row per clip, with every column, state and reason")
+    table.add_argument("-o", "--output", type=Path, required=True, help=".parquet, .csv or .jsonl")
+    table.add_argument("--videos", action="store_true", help="one row per video instead")
+
+
+def _add_doing(verbs: Verbs) -> None:
+    """The verbs that start or end something."""
     retry = _of_a_run(verbs, "retry", "say what ended badly and why, forgive it, and do what is missing")
     retry.add_argument("stages", nargs="*", metavar="STAGES", help="only these stages; default: all")
     retry.add_argument(
@@ -82,32 +143,8 @@ def _parser() -> argparse.ArgumentParser:
 
     _of_a_run(verbs, "cancel", "cancel what this run has queued or running, and nothing else")
 
-    logs = _of_a_run(
-        verbs, "logs", "the logs of units that failed, of one unit, or of whatever worked on a video or clip"
-    )
-    logs.add_argument("stage", nargs="?", metavar="STAGE")
-    one = logs.add_mutually_exclusive_group()
-    one.add_argument("--unit", type=int, help="one unit of the stage")
-    one.add_argument(
-        "--of", metavar="ID", help="a video's id, URI or name, or a clip's id: and what the ledger says of it"
-    )
 
-    _of_a_run(verbs, "funnel", "what became of every video and clip; the counts add up")
-
-    table = _of_a_run(verbs, "table", "one row per clip, with every column, state and reason")
-    table.add_argument("-o", "--output", type=Path, required=True, help=".parquet, .csv or .jsonl")
-    table.add_argument("--videos", action="store_true", help="one row per video instead")
-
-    completion = verbs.add_parser(
-        "completion", help='print a script for the shell: eval "$(hpc-curate completion bash)"'
-    )
-    completion.add_argument("shell", choices=["bash"])
-    return parser
-
-
-def _of_a_run(
-    verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str
-) -> argparse.ArgumentParser:
+def _of_a_run(verbs: Verbs, name: str, text: str) -> argparse.ArgumentParser:
     verb = verbs.add_parser(name, help=text, description=text)
     verb.add_argument("run", type=Path, metavar="RUN", help="the run folder")
     verb.add_argument("--plan", help="a plan's hash, or its first digits; default: the last plan")
