@@ -120,12 +120,12 @@ def _end_well_or_not(job: Job) -> None:
     slurm.clear_stale_result()
     try:
         code = do(job)
+        if code == launch.START_ME_AGAIN:
+            slurm.requeue_myself()  # the batch script is not ours
+            sys.exit(code)  # without a result, so that the launcher goes on waiting for the job to run again
     except Exception:
-        log.exception("a bug, or a fault of the machine")
+        log.exception("a bug, a fault of the machine, or Slurm did not take the job back")
         code = 1
-    if code == launch.START_ME_AGAIN:
-        slurm.requeue_myself()  # the batch script is not ours
-        sys.exit(code)  # without a result, so that the launcher goes on waiting for the job to run again
     if code:
         # After submitit has written the result: a launcher that waits for it may never ask Slurm.
         atexit.register(_leave, code)
