@@ -83,7 +83,7 @@ class Status:
 def look(plan: Plan, queue: Queue | None = None) -> Status:
     """Read the ledger, ask Slurm once if anything was ever queued there."""
     queue = queue or standing.queue(plan)
-    state = State(plan, Ledger(plan.paths), verify=False)
+    state = State(plan, Ledger(plan.paths), verify=False, fold=True)
     now = time.time()
     stages = [_stage(state, name, queue, now) for name in plan.steps]
     open_stages = [stage for stage in stages if _open_units(stage)]

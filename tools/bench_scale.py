@@ -57,7 +57,7 @@ def queue(folder: Path) -> str:
         (programs / name).write_text(f"#!{sys.executable}\n{_FAKE.read_text()}")
         (programs / name).chmod(0o755)
     os.environ |= {"FAKE_SLURM": str(state), "PATH": f"{programs}:{os.environ['PATH']}"}
-    line = synthetic_run.planned(folder, ("launch=slurm",))
+    line = _saved(folder)
     launch.run(line)
     calls = (state / "calls").read_text().split()
     shutil.rmtree(line.paths.submissions)
@@ -68,17 +68,6 @@ def queue(folder: Path) -> str:
 def status(folder: Path) -> str:
     seen = overview.look(_saved(folder))
     return f"{sum(stage.done for stage in seen.stages)} units done"
-
-
-def fold(folder: Path) -> str:
-    line = _saved(folder)
-    ledger = Ledger(line.paths)
-    state = State(line, ledger)
-    for name in line.steps:
-        signature = state.signature(name)
-        if signature:
-            ledger.fold(name, signature)
-    return ""
 
 
 def missing(folder: Path) -> str:
@@ -145,12 +134,11 @@ def fill(name: str) -> Callable[[Path], object]:
 
 # In this order; a name in brackets only fills the folder.
 COURSE: tuple[Step, ...] = (
-    ("launch.run, nothing done", queue),
     ("plan", make_plan),
+    ("launch.run, nothing done", queue),
     ("(scan, shots, gate, embed)", fill("scored")),
-    ("status, loose records", status),
-    ("fold", fold),
-    ("status, folded", status),
+    ("status, the first, which folds", status),
+    ("status", status),
     ("what is missing, files looked at", missing),
     ("record of one unit", record),
     ("(dedup)", fill("dedup")),

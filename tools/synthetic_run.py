@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from hpc_curate import config, plan, run, units
 from hpc_curate.ledger import Ledger, Output, Record
+from hpc_curate.overrides import compose
 from hpc_curate.records import digest
 from hpc_curate.state import State, kept_hash, piece_hash
 
@@ -45,11 +46,9 @@ def planned(folder: Path, overrides: tuple[str, ...] = ()) -> plan.Plan:
     config.register()
     embed = ("model=open_clip", "architecture=synthetic", "dimensions=8", f"weights_path={weights}")
     own = (f"input={folder / 'videos.parquet'}", f"run_dir={folder / 'run'}", f"unit.videos={VIDEOS_PER_UNIT}")
-    stages = f"stage=[{','.join(STAGES)}]"
-    settings = run.compose(
-        [*own, stages, "stage.shard.groups=64", *(f"stage.embed.{one}" for one in embed), *overrides]
-    )
-    return run.prepare(config.resolve(settings))
+    stages = ("launch=slurm", f"stage=[{','.join(STAGES)}]", "stage.shard.groups=64")
+    given = (*own, *stages, *(f"stage.embed.{one}" for one in embed), *overrides)
+    return run.prepare(config.resolve(compose(given)))
 
 
 @dataclass
@@ -194,7 +193,7 @@ class Synthetic:
             path = self.plan.paths.rows(record.stage, record.signature, record.unit, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             if name in tables:
-                pq.write_table(tables[name], path, compression="zstd")
+                pq.write_table(tables[name], path, compression="snappy", use_dictionary=False, write_statistics=False)
             else:
                 os.link(self._template(record, name, schema), path)
             rows = tables[name].num_rows if name in tables else 0

@@ -77,12 +77,12 @@ class RunPaths:
         return self.units / f"{generation:05d}.parquet"
 
     def stage(self, stage: str, signature: str) -> Path:
-        return self.root / stage / signature
+        return self.root.joinpath(stage, signature)
 
     def rows(self, stage: str, signature: str, unit: int, table: str = "rows", part: int = 1) -> Path:
         """`00007.parquet`, `00007.frames.parquet`; rows asked for later: `00007.2.parquet`."""
         pieces = [f"{unit:05d}"] + ([str(part)] if part > 1 else []) + ([table] if table != "rows" else [])
-        return self.stage(stage, signature) / (".".join(pieces) + ".parquet")
+        return self.root.joinpath(stage, signature, ".".join(pieces) + ".parquet")  # in one step: it is asked often
 
     def done(self, stage: str, signature: str, unit: int) -> Path:
         return self.done_folder(stage, signature).loose(unit)
