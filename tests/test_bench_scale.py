@@ -1,0 +1,43 @@
+"""The benchmark of scale at a small scale: a synthetic run is a run like any other, and stays below its files."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TOOLS = Path(__file__).resolve().parent.parent / "tools"
+UNITS = 70  # enough for records to be folded
+MOST_FILES = 12  # per unit
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(TOOLS))
+    monkeypatch.setenv("PATH", os.environ["PATH"])  # both put back: a step names the fake scheduler
+    monkeypatch.setenv("FAKE_SLURM", "")
+    spec = importlib.util.spec_from_file_location("bench_scale", TOOLS / "bench_scale.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["synthetic_run"]
+
+
+def test_every_step_of_the_benchmark_finds_what_the_one_before_has_left(bench: Any, tmp_path: Path) -> None:
+    made = bench.synthetic_run
+    made.input_table(tmp_path / "videos.parquet", UNITS * made.VIDEOS_PER_UNIT)
+    said = {name: step(tmp_path) for name, step in bench.COURSE}
+    assert said["plan"] == f"{UNITS} units"
+    assert said["status"] == f"{4 * UNITS} units done"
+    assert said["what is missing, files looked at"].startswith(f"{1 + 1 + UNITS + 1 + 64} ")
+    assert "10 units, " in said["element of cut"]
+    assert said["status, all done"] == f"{5 * UNITS + 3 + 64} units done"
+    assert said["funnel"].startswith(f"{UNITS * made.VIDEOS_PER_UNIT * made.CLIPS_PER_VIDEO} clips")
+    per_unit = [len(list(tmp_path.glob(f"run/*/*/{unit:05d}*"))) for unit in range(64, UNITS)]
+    folded = len(list(tmp_path.glob("run/*/*/done/*.json")))
+    assert max(per_unit) <= MOST_FILES and folded <= 3 + 64
