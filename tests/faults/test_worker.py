@@ -126,6 +126,8 @@ def test_a_looser_filter_computes_only_the_difference(tmp_path: Path) -> None:
     # 13 shared its item with 11 and not with 15 when it was asked for first; what was computed is not computed again.
     assert total(tmp_path, loose) == {"sum": SUM + 15 * 15 - 11 * 11, "clips": 12, "bytes": 10_000}
     assert total(tmp_path, strict)["clips"] == 7  # the first question keeps its answer
+    records = Ledger(loose.paths).records("squares", loose.static_signature("squares"))
+    assert records[1].resumed  # what it cost is not what the unit costs
 
 
 def test_a_stage_whose_input_is_missing_is_blocked_and_no_attempt_is_counted(tmp_path: Path) -> None:
@@ -165,6 +167,8 @@ def test_a_stop_between_items_keeps_what_is_finished(tmp_path: Path, undisturbed
     toy.do(line)
     assert published(tmp_path) == undisturbed
     assert leftovers(tmp_path) == []
+    records = Ledger(line.paths).records("squares", line.static_signature("squares"))
+    assert {unit for unit, record in records.items() if record.resumed} == {0}
 
 
 def test_a_worker_that_was_overtaken_publishes_nothing(tmp_path: Path) -> None:
