@@ -1,0 +1,74 @@
+"""Watching a run on a real Slurm: what a log shows, whose log it is, why it ended, and what cancel leaves alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.timeout(600)
+
+SMALL = ("stage=[scan,shots]", "measure=[exposure]", "cutter=stride", "unit.videos=1", "launch.array_parallelism=2")
+CLUSTER = ("launch=slurm", "launch.cpu_partition=cpu", "launch.grace_s=5", *SMALL)
+
+
+def curate(*arguments: str, code: int = 0) -> str:
+    """Run the command line as a user would."""
+    command = [sys.executable, "-m", "hpc_curate", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout
+
+
+def slurm_says(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def until(run: Path, goal: Callable[[dict[str, Any]], bool], within_s: float = 120) -> dict[str, Any]:
+    end = time.time() + within_s
+    while time.time() < end:
+        seen: dict[str, Any] = json.loads(curate("status", str(run), "--json"))
+        if goal(seen["stages"][0]):
+            return seen
+        time.sleep(1)
+    raise AssertionError(f"not within {within_s} s: {json.dumps(seen, indent=1)}")
+
+
+@pytest.fixture
+def queued(slurm: None, make_video: Callable[..., Path], tmp_path: Path) -> Path:
+    """A run of six short videos, one of them broken, just queued."""
+    for number in range(5):
+        make_video(f"videos/{number}.mp4")
+    (tmp_path / "videos" / "broken.mp4").write_bytes(b"no video")
+    curate("run", f"input={tmp_path / 'videos'}", f"run_dir={tmp_path / 'run'}", *CLUSTER)
+    return tmp_path / "run"
+
+
+def test_a_run_is_watched_to_its_end_and_every_video_leads_to_its_logs(queued: Path) -> None:
+    lines = curate("status", str(queued), "--watch").splitlines()
+    assert "12 of 12 units" in lines[-1] and " done, " in lines[-1]
+    assert any("running" in line for line in lines[:-1])
+    said = curate("logs", str(queued), "--of", "broken.mp4")
+    assert f"==> {queued}/logs/scan/" in said and f"==> {queued}/logs/shots/" in said
+    assert "scan unit" in said  # what its worker wrote
+    assert "Invalid data found" in said.rpartition("==>")[2]  # what the ledger says
+
+
+def test_cancel_takes_what_is_ours_and_the_end_of_each_attempt_is_known(queued: Path) -> None:
+    foreign = slurm_says("sbatch", "--parsable", "--partition=gpu", "--output=/dev/null", "--wrap=sleep 300").strip()
+    until(queued, lambda scan: scan["running"] > 0)
+    assert "cancelled scan, job" in curate("cancel", str(queued))
+    end = time.time() + 60
+    while (left := slurm_says("squeue", "-h", "-o", "%A").split()) != [foreign] and time.time() < end:
+        time.sleep(0.5)
+    assert left == [foreign]
+    seen = json.loads(curate("status", str(queued), "--json"))
+    assert seen["state"] == "blocked"
+    assert "nothing runs or is queued" in curate("status", str(queued))
+    assert "nothing of this run" in curate("cancel", str(queued))
