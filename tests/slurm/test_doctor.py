@@ -165,3 +165,12 @@ def test_a_job_that_cannot_start_its_interpreter_is_red_with_its_last_words(
     assert (code, faults(findings)) == (1, [("red", "job")])
     (found,) = [finding for finding in findings if finding["what"] == "job"]
     assert "/no/such/python" in found["found"]
+
+
+def test_the_job_looks_from_inside_the_container(slurm: None, image: Path, question: list[str], asked: Any) -> None:
+    code, findings = asked(*question, "container=apptainer", f"container.image={image}")
+    # Another Python of the same series does no harm, and is said.
+    assert code == 0 and {fault for fault in faults(findings)} <= {("warning", "same python")}
+    pythons = {finding["where"]: finding["found"] for finding in findings if finding["what"] == "python"}
+    assert [("/opt/hpc_curate/" in found) for found in pythons.values()] == [False, True, True]
+    assert {"sbatch", "scontrol"} <= seen_on_nodes(findings)["cpu"]
