@@ -66,33 +66,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_looking(verbs: Verbs) -> None:
     """The verbs that change nothing."""
-    _offer_a_look(verbs)
-
-    propose = _of_a_run(
-        verbs, "propose", "from what is done, in RUN or its pilot: walltime, memory, arrays, hours, bytes"
-    )
-    propose.add_argument(
-        "--parallel", type=int, metavar="N", help="elements of a stage at once; default: as launch says"
-    )
-    propose.add_argument("--json", action="store_true", help="for scripts")
-
-    completion = verbs.add_parser(
-        "completion", help='print a script for the shell: eval "$(hpc-curate completion bash)"'
-    )
-    completion.add_argument("shell", choices=["bash"])
-    return parser
-
-
-def _offer_a_look(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """The verbs that change nothing."""
-    status = _of_a_run(verbs, "status", "where a run stands, from its ledger and one question to Slurm")
-    shape = status.add_mutually_exclusive_group()
-    shape.add_argument("--json", action="store_true", help="for scripts; `state` is running, done, failed or blocked")
-    shape.add_argument("--watch", action="store_true", help="until it has ended; exit code 0 if it is done")
-
-
-def _add_looking(verbs: Verbs) -> None:
-    """The verbs that change nothing."""
     status = _of_a_run(verbs, "status", "where a run stands, from its ledger and one question to Slurm")
     shape = status.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="for scripts; `state` is running, done, failed or blocked")
