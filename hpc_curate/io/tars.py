@@ -12,10 +12,15 @@ import tarfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
 
 from hpc_curate.errors import EnvironmentFault
 from hpc_curate.io.tables import publish
 from hpc_curate.records import ID_PATTERN
+
+Size = TypeVar("Size", int, np.ndarray)
 
 BLOCK = 512
 _EXTENSION = re.compile(r"[a-z0-9]{1,8}\Z")
@@ -53,8 +58,8 @@ class Tar:
     samples: tuple[Sample, ...]
 
 
-def padded(size: int) -> int:
-    """The bytes that a member of `size` bytes takes in a tar, with its header."""
+def padded(size: Size) -> Size:
+    """The bytes that a member of `size` bytes takes in a tar, with its header; for one size, or an array of them."""
     return BLOCK + -(-size // BLOCK) * BLOCK
 
 

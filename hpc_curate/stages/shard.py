@@ -29,6 +29,7 @@ SAMPLES = pa.schema(
     ]
 )
 
+_HASHED = 1 << 16  # texts that are Python's at a time
 _RESERVE_BYTES = 8192  # set aside in a tar for the json, the embedding and the caption of a sample
 
 
@@ -81,13 +82,15 @@ class Shard(Merge):
     def samples(self, clips: pa.Table) -> pa.Table:
         """The tars of clips with the columns of `reads`; the same rows in any order make the same samples."""
         clips = clips.filter(pc.is_valid(clips["cut_bytes"]))
-        ids = clips["clip_id"].to_pylist()
-        train = hashes(representatives(clips, self.keep_together), f"split {self.seed}") >= self.val_share * 2.0**64
+        ids = clips["clip_id"]
+        sides = representatives(clips, self.keep_together).dictionary_encode()
+        chance = hashes(sides.dictionary, f"split {self.seed}")
+        train = chance[sides.indices.to_numpy()] >= self.val_share * 2.0**64
         buckets, names = self._buckets(clips)
         # One number per split and bucket, then the shuffled order inside it.
         kinds = train * len(names) + buckets
         order = np.lexsort([hashes(ids, f"order {self.seed}"), kinds])
-        sizes = np.array([padded(size) + _RESERVE_BYTES for size in clips["cut_bytes"].to_pylist()], np.int64)[order]
+        sizes = padded(clips["cut_bytes"].to_numpy()[order]) + _RESERVE_BYTES
 
         starts, tars, totals = [], [], []
         for kind, start, end in _runs(kinds[order]):
@@ -153,28 +156,31 @@ def _runs(codes: np.ndarray) -> Iterator[tuple[int, int, int]]:
         yield int(codes[start]), start, end
 
 
-def hashes(texts: Sequence[str], salt: str) -> np.ndarray:
+def hashes(texts: pa.Array | pa.ChunkedArray, salt: str) -> np.ndarray:
     """uint64 [N], evenly spread and the same on every machine."""
-    digests = b"".join(hashlib.blake2b(f"{salt} {text}".encode(), digest_size=8).digest() for text in texts)
-    return np.frombuffer(digests, "<u8")
+    found = np.empty(len(texts), "<u8")
+    for start in range(0, len(texts), _HASHED):
+        block = texts.slice(start, _HASHED).to_pylist()
+        digests = [hashlib.blake2b(f"{salt} {text}".encode(), digest_size=8).digest() for text in block]
+        found[start : start + len(block)] = np.frombuffer(b"".join(digests), "<u8")
+    return found
 
 
-def representatives(clips: pa.Table, columns: Sequence[str]) -> list[str]:
+def representatives(clips: pa.Table, columns: Sequence[str]) -> pa.Array:
     """For each clip one name that it shares with all clips it is linked to.
 
     Clips are linked that are alike in one of `columns`, and so on along the chain; null is like nothing. The name is
     the smallest value of the first column among them, or the clip_id where there are no columns.
     """
     if not columns:
-        names: list[str] = clips["clip_id"].to_pylist()
-        return names
+        return clips["clip_id"].combine_chunks()
     values, first = _codes(clips[columns[0]])
     parents = np.arange(len(values))
     for column in columns[1:]:
         others, codes = _codes(clips[column])
         linked = codes >= 0
         parents = _merged(parents, first[linked], codes[linked], len(others))
-    return values.take(pa.array(parents[first])).cast(pa.string()).to_pylist()
+    return values.take(pa.array(parents[first])).cast(pa.string())
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[pa.Array, np.ndarray]:
