@@ -235,13 +235,13 @@ def _take(folder: Path, work: Work, me: Holder, lease_s: float) -> Claim:
         _link(temporary, _path(folder, number), me)
     finally:
         temporary.unlink(missing_ok=True)
+    if set(_numbers(folder)) - {*older, number}:
+        # Another claims the next publication, or this one came so late that what it was judged by is history.
+        _path(folder, number).unlink(missing_ok=True)
+        raise FileExistsError
     for past in older:
         _path(folder, past).unlink(missing_ok=True)
-    claim = Claim(work, folder, number, me, found)
-    if max(_numbers(folder), default=number) != number:
-        claim.release()
-        raise FileExistsError  # what it was judged by was history already
-    return claim
+    return Claim(work, folder, number, me, found)
 
 
 def _what_became_of(other: Holder | None, me: Holder, renewed_at: float, lapsed: bool) -> str:

@@ -46,6 +46,10 @@ class Limits:
     allow_failed_units: bool = False  # merges go on without them
     lease_s: float = 180.0  # a worker that was not heard of for so long may be relieved of its unit
 
+    def __post_init__(self) -> None:
+        if self.lease_s <= 0:
+            raise ValueError(f"lease_s={self.lease_s} must be above 0")
+
 
 # Given to stages by `stages`, from the `measure` and `cutter` groups and from `output`.
 _PLUGGED = ("measures", "cutters", "cutter", "output")

@@ -89,14 +89,15 @@ def test_of_workers_that_claim_at_the_same_moment_one_wins(before: str, paths: R
     assert list(tmp_path.rglob("*.tmp")) == []
 
 
-def test_workers_that_claim_and_release_are_never_two_at_a_unit(paths: RunPaths, tmp_path: Path) -> None:
-    inside, entered = tmp_path / "inside", tmp_path / "entered"
+def test_workers_that_claim_release_and_publish_are_never_two_at_a_unit(paths: RunPaths, tmp_path: Path) -> None:
+    inside, entered, record = tmp_path / "inside", tmp_path / "entered", tmp_path / "record"
+    record.write_text("0")
 
     def worker(number: int) -> None:
         left = 25
         while left:
             try:
-                claim = take(paths)
+                claim = take(paths, work=replace(WORK, revision=int(record.read_text())))
             except Claimed:
                 time.sleep(0.001)
                 continue
@@ -104,8 +105,10 @@ def test_workers_that_claim_and_release_are_never_two_at_a_unit(paths: RunPaths,
             inside.open("x").close()  # fails if another is inside
             with entered.open("a") as file:
                 file.write(f"{number}\n")
+            if left % 2:
+                tables.write_text(record, str(int(record.read_text()) + 1))
             inside.unlink()
-            claim.release() if left % 2 else claim.remove()
+            claim.remove() if left % 2 else claim.release()
             left -= 1
 
     together(4, worker)
