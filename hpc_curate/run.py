@@ -59,12 +59,17 @@ def main(arguments: Sequence[str]) -> int:
     if words.question:
         run_by_hydra(lambda _composed: None)()
         return 0
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
+    log_to_stdout()
     elsewhere = overrides.elsewhere(words)
     planned = plan_jobs(words, elsewhere)
     run_by_hydra(Jobs({of: job for of, (_, job) in planned.items()}, elsewhere))()
     summary(planned)
     return 0
+
+
+def log_to_stdout() -> None:
+    """What is queued or done, for whoever has typed the command."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
 
 
 def plan_jobs(words: Words, elsewhere: bool) -> Planned:

@@ -18,6 +18,7 @@ from hpc_curate import (
     overview,
     processes,
     retrying,
+    run,
     slurm,
     standing,
     submissions,
@@ -69,6 +70,7 @@ def retry(given: argparse.Namespace) -> int:
     found = retrying.decide(plan, given.stages or list(plan.steps), given.kind, given.factor)
     print(retrying.text(found), flush=True)
     if not given.dry_run and not found.is_idle:
+        run.log_to_stdout()
         retrying.do(found)
     return 0
 

@@ -116,7 +116,9 @@ def test_pace_and_cost_come_from_what_is_done(scheduler: Path, prepared: Prepare
         4 / 60, rel=1e-3
     )
     assert (scan["usual_s"], scan["slowest"][0]["seconds"]) == (60, 60)
-    assert "16 min" in said(line) and "8.0 min" in said(line)
+    assert "16 min" in said(line)  # of four CPUs
+    begin(line, 4, "100_4")
+    assert "about 7.3 min left for what has begun" in said(line)  # a quarter of it is done
 
 
 def test_a_run_that_was_interrupted_says_which_command_goes_on(scheduler: Path, prepared: Prepare) -> None:

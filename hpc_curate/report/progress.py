@@ -16,7 +16,12 @@ _SLOW = 2.0  # times the median; below, no unit is worth a line
 
 def text(status: Status) -> str:
     """A table of the stages, and below it what is worth knowing and what to do."""
-    parts = [_head(status), _table(status.stages), *_notes(status), *plans(status.plans, status.plan)]
+    parts = [
+        _head(status),
+        _table(status.stages, status.state == RUNNING),
+        *_notes(status),
+        *plans(status.plans, status.plan),
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -61,7 +66,7 @@ def _silence(status: Status) -> list[str]:
     return [f"Slurm is {status.scheduler}; what is queued is not known, the rest is from the ledger"]
 
 
-def _table(stages: Sequence[StageStatus]) -> str:
+def _table(stages: Sequence[StageStatus], moving: bool) -> str:
     kinds = [kind for kind in KINDS if any(getattr(stage, kind) for stage in stages)]
     gpus = any(stage.gpu_hours for stage in stages)
     head = ["stage", "units done", *kinds, "rows", "errors", "clips/s", "x real time", "CPU time", "left"]
@@ -72,7 +77,7 @@ def _table(stages: Sequence[StageStatus]) -> str:
         pace = [_rate(stage.clips_per_s), _rate(stage.video_hours_per_hour)]
         cost = [lasting(stage.cpu_hours * 3600) if stage.cpu_hours else ""]
         cost += [lasting(stage.gpu_hours * 3600) if stage.gpu_hours else ""] * gpus
-        left = "" if stage.done == stage.units else lasting(stage.left_s)
+        left = lasting(stage.left_s) if moving and stage.done < stage.units else ""
         lines.append([stage.stage, f"{stage.done:,} / {stage.units:,}", *counts, *made, *pace, *cost, left])
     return aligned(lines)
 
@@ -97,8 +102,8 @@ def _what_to_do(status: Status) -> list[str]:
     if reasons:
         said.append(f"stopped without a result: {', '.join(reasons)}")
     if status.state == RUNNING and status.left_s is not None:
-        unknown = f", and what {', '.join(status.unknown)} will take" if status.unknown else ""
-        said.append(f"about {lasting(status.left_s)} left{unknown}")
+        unknown = f"; how long it will take is not known yet of {', '.join(status.unknown)}" if status.unknown else ""
+        said.append(f"about {lasting(status.left_s)} left for what has begun{unknown}")
     elif status.state == DONE:
         said += [f"data set: {status.data_set}"] if status.data_set else []
     elif status.state == FAILED:
