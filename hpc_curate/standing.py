@@ -17,8 +17,10 @@ from hpc_curate.submissions import RELAY, Submission
 RUNNING, QUEUED, FAILED, BLOCKED, STOPPED, PENDING = "running", "queued", "failed", "blocked", "stopped", "pending"
 ENVIRONMENT = "environment"  # a cause, beside those of `causes`
 
+_NEVER = Attempt()  # begun
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """A unit that is not done."""
 
@@ -81,7 +83,10 @@ def of_stage(state: State, name: str, queued: Queue) -> list[Standing]:
     having = queued.having(plan, name)
     found = []
     for unit in state.missing(name):
-        attempt = attempts.get(unit, Attempt())
+        if unit not in attempts and unit not in having:  # of most units of a large run there is nothing to find out
+            found.append(Standing(unit, PENDING, _NEVER))
+            continue
+        attempt = attempts.get(unit, _NEVER)
         work = claims.Work(name, signature, unit)
         at_work = partial(claims.at_work, plan.paths, work, plan.limits.lease_s)
         kind = _kind(attempt, having.get(unit), at_work)

@@ -16,7 +16,7 @@ from hpc_curate.slurm import Live
 from hpc_curate.submissions import Submission
 
 _REFRESH_S = 5.0
-_ASK_SLURM_S = 30.0  # sites ask for no more
+_ASK_EVERY_S = 30.0  # sites ask for no more
 _LOOKING_SHARE = 0.2  # of the time, where a look at the ledger takes long
 _END_IS_SURE = 2  # looks that agree: between a stage and the next, a queue may be empty for a moment
 
@@ -25,7 +25,7 @@ _END_IS_SURE = 2  # looks that agree: between a stage and the next, a queue may 
 class Patience:
     """Asks Slurm once in a while, and says in between what it said last."""
 
-    every_s: float = _ASK_SLURM_S
+    every_s: float = _ASK_EVERY_S
     clock: Callable[[], float] = time.monotonic
     _asked: float = float("-inf")
     _said: list[Live] = field(default_factory=list)
