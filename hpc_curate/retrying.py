@@ -82,7 +82,9 @@ def decide(plan: Plan, stages: Sequence[str], wanted: str | None, factor: float)
     meant = {TRANSIENT, FAILED, BLOCKED} if wanted is None else {wanted}
     if wanted == ALL:
         meant = {TRANSIENT, FAILED, BLOCKED, OOM, TIMEOUT, QUARANTINED}
-    found = [case for name in stages for case in _cases(state, name, queue)]
+    troubled = {name: _troubled(state, name, queue) for name in stages}
+    accounted = _asked_of_accounting([one for ones in troubled.values() for one in ones])
+    found = [case for name, ones in troubled.items() for case in _cases(name, ones, accounted)]
     rows = [_rows_given_up(state, name) for name in stages]
     found += [case for case, _ in rows if case]
     cases = tuple(case for case in found if case.kind in meant)
@@ -142,19 +144,22 @@ def _units(units: Sequence[int]) -> str:
 # -- units that are not done -----------------------------------------------------------------------------------------
 
 
-def _cases(state: State, name: str, queue: Queue) -> Iterator[Case]:
-    troubled = [one for one in standing.of_stage(state, name, queue) if one.kind in (FAILED, BLOCKED, STOPPED)]
-    asked = _asked_of_accounting([one for one in troubled if one.cause in (causes.UNKNOWN, causes.CANCELLED)])
+def _troubled(state: State, name: str, queue: Queue) -> list[Standing]:
+    return [one for one in standing.of_stage(state, name, queue) if one.kind in (FAILED, BLOCKED, STOPPED)]
+
+
+def _cases(name: str, troubled: Sequence[Standing], accounted: Mapping[str, str]) -> Iterator[Case]:
     groups: dict[tuple[str, str], list[Standing]] = {}
     for one in troubled:
-        groups.setdefault(_kind_and_reason(one, asked), []).append(one)
+        groups.setdefault(_kind_and_reason(one, accounted), []).append(one)
     for (kind, reason), ones in groups.items():
         hosts = tuple(sorted({one.attempt.host for one in ones if one.cause == ENVIRONMENT and one.attempt.host}))
         yield Case(name, kind, tuple(one.unit for one in ones), reason, hosts)
 
 
-def _asked_of_accounting(unknown: Sequence[Standing]) -> Mapping[str, str]:
-    """The states of jobs whose logs say nothing; nothing where there is no accounting."""
+def _asked_of_accounting(troubled: Sequence[Standing]) -> Mapping[str, str]:
+    """The states of the jobs whose logs say nothing, by one call; nothing where there is no accounting."""
+    unknown = [one for one in troubled if one.cause in (causes.UNKNOWN, causes.CANCELLED)]
     jobs = sorted({one.attempt.job for one in unknown if one.attempt.job[:1].isdigit()})
     return slurm.states(jobs) if jobs else {}
 

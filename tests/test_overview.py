@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from hpc_curate import claims, cli, launch, submissions, watch
+from hpc_curate import claims, cli, launch, overview, submissions, watch
 from hpc_curate.errors import SchedulerError
 from hpc_curate.ledger import Ledger, Record
 from hpc_curate.overview import Status
@@ -187,10 +187,29 @@ def test_what_a_relay_could_not_do_is_said_until_more_is_queued(scheduler: Path,
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.3, "0.3 s"), (42, "42 s"), (90, "1.5 min"), (3000, "50 min"), (7200, "2.0 h"), (3 * 86400, "3.0 d")],
+    [
+        (0.3, "0.3 s"),
+        (42, "42 s"),
+        (90, "1.5 min"),
+        (3000, "50 min"),
+        (7200, "2.0 h"),
+        (3 * 86400, "3.0 d"),
+        (None, "?"),
+    ],
 )
-def test_durations_read_well(seconds: float, text: str) -> None:
+def test_durations_read_well(seconds: float | None, text: str) -> None:
     assert progress.lasting(seconds) == text
+
+
+def test_a_large_run_fits_a_terminal() -> None:
+    counts = {"stage": "aesthetic", "units": 100_000, "done": 98_765, "running": 256, "queued": 900, "failed": 79}
+    rest = {"blocked": 0, "stopped": 0, "pending": 0, "rows": 10_000_000, "errors": 12_345, "hours": 1000.0}
+    cost = {"cpu_hours": 54_321.0, "gpu_hours": 12_345.0, "units_per_s": 0.5, "clips_per_s": 1234.5, "left_s": 4000.0}
+    more = {"video_hours_per_hour": 9876.0, "attempts": 3, "takeovers": 1, "causes": {}, "at_work": [], "slowest": []}
+    stage = overview.StageStatus(**counts, **rest, **cost, **more, usual_s=60.0)
+    text = progress.text(Status("run", "plan", "running", "answered", [stage], left_s=4000.0))
+    assert max(map(len, text.splitlines())) <= 120
+    assert "98,765/100,000" in text and "54,321 h" in text and "3 attempts failed or died; 1 unit" in text
 
 
 # -- --watch -----------------------------------------------------------------------------------------------------------

@@ -45,14 +45,14 @@ def plans(found: Sequence[Sibling], shown: str) -> list[str]:
     return [aligned(lines, left=4) + "\n--plan HASH, or its first digits, shows another one"]
 
 
-def lasting(seconds: float | None) -> str:
-    """A duration in the unit that reads well."""
+def lasting(seconds: float | None, days: bool = True) -> str:
+    """A duration in the unit that reads well; what is paid for is counted in hours at most."""
     if seconds is None:
         return "?"
-    for size, name in ((60, "s"), (60, "min"), (48, "h")):
+    for size, name in ((60, "s"), (60, "min"), (48 if days else float("inf"), "h")):
         if seconds < size:
-            return f"{seconds:.0f} {name}" if seconds >= 10 else f"{seconds:.1f} {name}"
-        seconds /= size if name != "h" else 24
+            return f"{seconds:,.0f} {name}" if seconds >= 10 else f"{seconds:.1f} {name}"
+        seconds /= 24 if name == "h" else size
     return f"{seconds:.1f} d"
 
 
@@ -69,16 +69,15 @@ def _silence(status: Status) -> list[str]:
 def _table(stages: Sequence[StageStatus], moving: bool) -> str:
     kinds = [kind for kind in KINDS if any(getattr(stage, kind) for stage in stages)]
     gpus = any(stage.gpu_hours for stage in stages)
-    head = ["stage", "units done", *kinds, "rows", "errors", "clips/s", "x real time", "CPU time", "left"]
-    lines = [head[:-1] + ["GPU time"] * gpus + head[-1:]]
+    head = ["stage", "units done", *kinds, "rows", "errors", "clips/s", "x realtime", "CPU", "left"]
+    lines = [head[:-1] + ["GPU"] * gpus + head[-1:]]
     for stage in stages:
         counts = [str(getattr(stage, kind) or "") for kind in kinds]
         made = [f"{stage.rows:,}", f"{stage.errors:,}"] if stage.done else ["", ""]
         pace = [_rate(stage.clips_per_s), _rate(stage.video_hours_per_hour)]
-        cost = [lasting(stage.cpu_hours * 3600) if stage.cpu_hours else ""]
-        cost += [lasting(stage.gpu_hours * 3600) if stage.gpu_hours else ""] * gpus
+        cost = [_spent(stage.cpu_hours), *[_spent(stage.gpu_hours)] * gpus]
         left = lasting(stage.left_s) if moving and stage.done < stage.units else ""
-        lines.append([stage.stage, f"{stage.done:,} / {stage.units:,}", *counts, *made, *pace, *cost, left])
+        lines.append([stage.stage, f"{stage.done:,}/{stage.units:,}", *counts, *made, *pace, *cost, left])
     return aligned(lines)
 
 
@@ -133,7 +132,8 @@ def _again(stages: Sequence[StageStatus]) -> list[str]:
     takeovers = sum(stage.takeovers for stage in stages)
     if not attempts and not takeovers:
         return []
-    return [f"{attempts} attempts failed or died; {takeovers} units were taken over from workers not heard of"]
+    over = f"; {takeovers} unit{'s' * (takeovers > 1)} taken over from workers not heard of" if takeovers else ""
+    return [f"{attempts} attempt{'s' * (attempts != 1)} failed or died{over}"]
 
 
 def _slowest(stages: Sequence[StageStatus]) -> list[str]:
@@ -154,6 +154,10 @@ def _in_short(stage: StageStatus) -> str:
 def _differences(one: Sibling) -> str:
     some, rest = one.differs[:_DIFFERENCES], one.differs[_DIFFERENCES:]
     return plain(" ".join(some)) + (f" and {len(rest)} more" if rest else "")
+
+
+def _spent(hours: float) -> str:
+    return lasting(hours * 3600, days=False) if hours else ""
 
 
 def _rate(value: float | None) -> str:
