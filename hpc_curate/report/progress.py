@@ -76,7 +76,7 @@ def _table(stages: Sequence[StageStatus], moving: bool) -> str:
         made = [f"{stage.rows:,}", f"{stage.errors:,}"] if stage.done else ["", ""]
         pace = [_rate(stage.clips_per_s), _rate(stage.video_hours_per_hour)]
         cost = [_spent(stage.cpu_hours), *[_spent(stage.gpu_hours)] * gpus]
-        left = lasting(stage.left_s) if moving and stage.done < stage.units else ""
+        left = lasting(stage.left_s) if moving and stage.done + stage.failed < stage.units else ""
         lines.append([stage.stage, f"{stage.done:,}/{stage.units:,}", *counts, *made, *pace, *cost, left])
     return aligned(lines)
 
