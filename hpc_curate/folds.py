@@ -59,12 +59,12 @@ def of_all(done: DoneFolder, parse: Callable[[Value], T]) -> dict[int, T]:
 
 def fingerprint(done: DoneFolder) -> str:
     """Changes whenever a record comes, changes or is folded; a look at the names, not into the files."""
-    try:
-        with os.scandir(done.folder) as entries:
-            seen = sorted((entry.name, entry.stat()) for entry in entries if not entry.name.endswith(".tmp"))
-    except FileNotFoundError:
-        return "nothing"
-    return digest([[name, at.st_ino, at.st_size, at.st_mtime_ns] for name, at in seen])
+    seen = []
+    for folder in done.every_folder():
+        with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+            there = [(entry, entry.stat()) for entry in entries if entry.is_file() and not entry.name.startswith(".")]
+            seen += [[folder.name, entry.name, at.st_ino, at.st_size, at.st_mtime_ns] for entry, at in there]
+    return digest(sorted(seen))
 
 
 def fold(done: DoneFolder) -> None:
@@ -82,7 +82,7 @@ def fold(done: DoneFolder) -> None:
 def _fold(done: DoneFolder, loose: list[Path]) -> None:
     token = uuid.uuid4().hex[:12]
     mine = done.folding_of(token)
-    mine.mkdir()
+    mine.mkdir(parents=True)
     for path in loose:
         with contextlib.suppress(FileNotFoundError):  # another fold took it
             path.rename(mine / path.name)

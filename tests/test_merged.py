@@ -105,7 +105,8 @@ def test_a_note_that_is_torn_foreign_or_missing_is_not_trusted(line: Plan, text:
 def test_folding_voids_the_note_and_costs_one_look(line: Plan) -> None:
     doctor(line, "old")
     done = line.paths.done_folder("shots", line.static_signature("shots"))
-    done.folding_of("somebody").mkdir()
+    done.folding_of("somebody").mkdir(parents=True)
+    done.loose(2).rename(done.loose_in(done.folding_of("somebody"), 2))
     assert merged.signatures(line, "cut")["select"] == true_signature(line)
 
 

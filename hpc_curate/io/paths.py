@@ -8,7 +8,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class DoneFolder:
-    """The records of a stage: one small JSON per unit, and the tables that these are folded into."""
+    """The records of a stage: one small JSON per unit, and the tables that these are folded into.
+
+    The tables have a folder of their own, so that looking for one does not take as long as there are loose records.
+    """
 
     folder: Path
 
@@ -20,16 +23,20 @@ class DoneFolder:
 
     def folding_of(self, token: str) -> Path:
         """Where a fold gathers what it is about to fold."""
-        return self.folder / f".folding-{token}"
+        return self.folder / "folding" / token
 
     def folding(self) -> list[Path]:
-        return sorted(self.folder.glob(".folding-*"))
+        return sorted((self.folder / "folding").glob("*"))
 
     def fold(self, token: str) -> Path:
-        return self.folder / f"fold-{token}.parquet"
+        return self.folder / "folds" / f"{token}.parquet"
 
     def folds(self) -> list[Path]:
-        return sorted(self.folder.glob("fold-*.parquet"))
+        return sorted((self.folder / "folds").glob("*.parquet"))
+
+    def every_folder(self) -> list[Path]:
+        """Where records may lie."""
+        return [self.folder, self.folder / "folds", *self.folding()]
 
 
 @dataclass(frozen=True)
