@@ -91,7 +91,7 @@ def look(plan: Plan, queue: Queue | None = None) -> Status:
     return Status(
         run=str(plan.paths.root),
         plan=plan.hash,
-        state=overall(stages, bool(queue.of(plan))),
+        state=overall(stages, bool(queue.of(plan)) or queue.is_unknown),
         scheduler=queue.scheduler,
         stages=stages,
         data_set=state.data_set(),
@@ -108,13 +108,15 @@ def others(plan: Plan, queue: Queue) -> list[Sibling]:
 
     def state_of(other: Plan) -> str:
         state = State(other, Ledger(other.paths), verify=False)
-        return overall([_stage(state, name, queue, now) for name in other.steps], bool(queue.of(other)))
+        return overall(
+            [_stage(state, name, queue, now) for name in other.steps], bool(queue.of(other)) or queue.is_unknown
+        )
 
     return siblings(plan, state_of)
 
 
 def overall(stages: Sequence[StageStatus], alive: bool) -> str:
-    """The state of a run; `alive`: something of it is in a queue, or in a process that was started for it."""
+    """The state of a run; `alive`: something of it is in a queue or a process, or may be."""
     if all(stage.done == stage.units for stage in stages):
         return DONE
     if alive or any(stage.running for stage in stages):

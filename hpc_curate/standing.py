@@ -38,6 +38,11 @@ class Queue:
     live: tuple[Live, ...] = ()
     submitted: tuple[Submission, ...] = ()
 
+    @property
+    def is_unknown(self) -> bool:
+        """Whether there is a Slurm here that does not answer: what was queued may be there still."""
+        return self.scheduler.startswith("silent") and slurm.here()
+
     def of(self, plan: Plan) -> list[Live]:
         """What makes the rows of a plan, or queues more of it."""
         return [one for one in self.live if _belongs(one.submission, plan)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,25 +13,9 @@ import pytest
 from hpc_curate import cli, submissions
 from hpc_curate import plan as plans
 
-FAKE = Path(__file__).parent / "fake_slurm" / "fake.py"
 UNITS = 25
 
 Tree = dict[str, bytes | None]
-
-
-@pytest.fixture
-def scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the fake scheduler's state; its commands are on the PATH."""
-    state, programs = tmp_path / "slurm", tmp_path / "bin"
-    state.mkdir()
-    programs.mkdir()
-    for name in ("sbatch", "squeue", "scancel", "scontrol", "sacct", "sacctmgr", "srun"):
-        program = programs / name
-        program.write_text(f"#!{sys.executable}\n" + FAKE.read_text())
-        program.chmod(0o755)
-    monkeypatch.setenv("FAKE_SLURM", str(state))
-    monkeypatch.setenv("PATH", str(programs), prepend=":")
-    return state
 
 
 @pytest.fixture

@@ -131,6 +131,14 @@ def test_a_run_that_was_interrupted_says_which_command_goes_on(scheduler: Path, 
     assert "nothing runs or is queued" in text and f"hpc-curate retry {line.paths.root}" in text
 
 
+def test_while_slurm_is_down_what_was_queued_may_be_there_still(scheduler: Path, prepared: Prepare) -> None:
+    line = prepared("stage=[scan]", units=3)
+    launch.run(line)
+    (scheduler / "silent").touch()
+    assert status(line)["state"] == "running"
+    assert "what is queued is not known" in said(line) and "nothing runs" not in said(line)
+
+
 def test_it_only_looks(scheduler: Path, prepared: Prepare) -> None:
     line = prepared("stage=[scan,shots]")
     launch.run(line)

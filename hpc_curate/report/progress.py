@@ -97,6 +97,7 @@ def _what_to_do(status: Status) -> list[str]:
     retry = f"hpc-curate retry {run}"
     stopped = {cause: sum(stage.causes.get(cause, 0) for stage in status.stages) for cause in _causes(status)}
     reasons = [f"{count} {cause.replace('_', ' ')}" for cause, count in stopped.items()]
+    nothing = "nothing is seen at work from here" if _silence(status) else "nothing runs or is queued"
     said = list(status.words)
     if reasons:
         said.append(f"stopped without a result: {', '.join(reasons)}")
@@ -106,9 +107,9 @@ def _what_to_do(status: Status) -> list[str]:
     elif status.state == DONE:
         said += [f"data set: {status.data_set}"] if status.data_set else []
     elif status.state == FAILED:
-        said.append(f"nothing runs or is queued; hpc-curate logs {run} shows why it failed, {retry} tries again")
+        said.append(f"{nothing}; hpc-curate logs {run} shows why it failed, {retry} tries again")
     elif status.state == BLOCKED:
-        said.append(f"nothing runs or is queued; {retry} goes on")
+        said.append(f"{nothing}; {retry} goes on")
     more = [f"{retry} --class {cause}" for cause in ("oom", "timeout") if stopped.get(cause)]
     return said + [f"with more {'memory' if 'oom' in command else 'time'}: {command}" for command in more]
 
