@@ -147,8 +147,9 @@ class Ledger:
     def begin(self, claim: Claim) -> Attempt:
         """Note that an attempt begins.
 
-        An attempt that was begun and ended without a word died: it counts, and its item in flight gets a strike,
-        unless the scheduler killed it and started it again.
+        An attempt that was begun and ended without a word died, unless the scheduler killed it and started it again.
+        That is laid at the door of its item in flight, else at the unit's: items that kill their workers are
+        quarantined one by one, and the unit is not given up for them.
         """
         work, holder = claim.work, claim.holder
         last = self.attempt(work.stage, work.signature, work.unit)
@@ -159,7 +160,7 @@ class Ledger:
             strikes[last.item] = strikes.get(last.item, 0) + 1
         attempt = Attempt(
             token=claim.token,
-            attempts=last.attempts + died,
+            attempts=last.attempts + (died and last.item is None),
             strikes=strikes,
             takeovers=holder.takeovers,
             message=last.message,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -66,6 +67,8 @@ class Task:
         for item in items:
             self.attempt = replace(self.attempt, items_done=len(parts), items=len(items))
             parts.append(self._part(stage, folder, item))
+        if items:  # a death while the parts are joined is no item's fault
+            self.element.ledger.working_on(self.claim, self.attempt, None)
         names = [name for name in stage.writes() if any((part / f"{name}.parquet").exists() for part in parts)]
         streams = {name: _stream(parts, name) for name in names or stage.writes()}
         have = tuple(sorted({*(last.have if last else ()), *todo})) if stage.pieces() else ()
@@ -125,6 +128,10 @@ class Task:
             temporary.rename(part)
         except (OSError, Superseded) as error:
             shutil.rmtree(temporary, ignore_errors=True)
+            if isinstance(error, Superseded):
+                with contextlib.suppress(OSError):  # the folders that the other has removed are here again, empty
+                    part.parent.rmdir()
+                    part.parent.parent.rmdir()
             if isinstance(error, Superseded) or not part.exists():
                 raise
 

@@ -213,8 +213,6 @@ def test_an_item_that_kills_its_worker_is_quarantined_and_the_rest_goes_on(tmp_p
     for _ in range(2):
         died = claim(line, "squares", signature, lease_s=-1.0)
         ledger.working_on(died, ledger.begin(died), "v1_1_1")
-    path = line.paths.attempts("squares", signature, 0)
-    path.write_text(path.read_text().replace('"attempts": 1', '"attempts": 0'))
     assert Element(line, "squares", Allocation()).run([0]) == 0
     record = ledger.record("squares", signature, 0)
     assert record is not None and record.errors == 2
