@@ -21,7 +21,6 @@ look from a cache.
 from __future__ import annotations
 
 import contextlib
-import getpass
 import json
 import os
 import re
@@ -35,6 +34,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
+from hpc_curate import privacy
 from hpc_curate.errors import Claimed, Superseded
 from hpc_curate.faults import environment_faults
 from hpc_curate.io.paths import RunPaths
@@ -80,13 +80,6 @@ def _started(pid: int) -> str | None:
     return "ended" if fields[0] in "ZX" else fields[19]
 
 
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())  # in a container without a list of users
-
-
 @dataclass(frozen=True)
 class Holder:
     """A worker, as its claim tells of it: enough to find out on its own machine whether it still runs."""
@@ -95,7 +88,7 @@ class Holder:
     restarts: int = 0  # of the job, by the scheduler
     token: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     host: str = field(default_factory=socket.gethostname)
-    user: str = field(default_factory=_user)
+    user: str = field(default_factory=privacy.me)
     boot: str = field(default_factory=_boot)
     pid_namespace: int = field(default_factory=_pid_namespace)
     pid: int = field(default_factory=os.getpid)

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from hpc_curate import registry
+from hpc_curate import credentials, registry
 from hpc_curate.errors import ConfigError
 from hpc_curate.io import delivery
 from hpc_curate.io.s5cmd import SourceSettings
@@ -211,7 +211,7 @@ def resolve(config: Any) -> dict[str, Any]:
     """A Hydra configuration as plain values, interpolations resolved.
 
     Raises:
-        ConfigError: a value that must be given is missing.
+        ConfigError: a value that must be given is missing, or one holds a secret.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -225,7 +225,9 @@ def resolve(config: Any) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from error
     assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    settings = {str(key): value for key, value in plain.items()}
+    credentials.refuse(settings)
+    return settings
 
 
 def dump(config: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from hpc_curate import config, container, overrides, slurm_jobs, slurm_probe, slurm_site
+from hpc_curate import config, container, overrides, privacy, slurm_jobs, slurm_probe, slurm_site
 from hpc_curate import plan as plans
 from hpc_curate.checks import OK, RED, SILENT, WARNING, Finding, Section, cluster, has_red, node, storage
 from hpc_curate.errors import ConfigError, SchedulerError
@@ -46,6 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="for scripts")
     given, words = parser.parse_known_args(arguments)
     plan = _plan(words)
+    privacy.apply(plan.settings)
     sections = examine(plan, None if given.no_job else given.wait)
     print(as_json(plan, sections) if given.json else text(plan, sections))
     return int(any(has_red(section.findings) for section in sections))

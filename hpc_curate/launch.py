@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from hpc_curate import binding, config, slurm, slurm_jobs, submissions
+from hpc_curate import binding, config, privacy, slurm, slurm_jobs, submissions
 from hpc_curate import plan as plans
 from hpc_curate.binding import Place
 from hpc_curate.errors import ConfigError, CurateError, Preempted, UnitFailed
@@ -55,6 +55,7 @@ def run(plan: Plan, without: Without | None = None) -> None:
     Raises:
         CurateError: a stage did not finish (inline, local), or Slurm refused.
     """
+    privacy.apply(plan.settings)
     _recheck_delivery(plan)
     kinds: dict[str, Callable[[Plan, Without], None]]
     kinds = {"inline": _run_here, "local": _run_here, "slurm": _queue, "none": _leave_to_others}
@@ -84,6 +85,7 @@ def element(plan_file: str, stage: str, submission: str, index: str) -> None:
     _log_to_stderr()
     slurm.clear_stale_result()
     plan = plans.load(Path(plan_file))
+    privacy.apply(plan.settings)
     record = submissions.read(plan.paths.submission(submission))
     resources = plan.steps[stage].resources
     units = record.elements[int(index)]
@@ -97,7 +99,7 @@ def element(plan_file: str, stage: str, submission: str, index: str) -> None:
         units = units[place.rank :: place.workers]
     code = work(plan, stage, units)
     if code == START_ME_AGAIN and resources.workers_per_element > 1:
-        plan.paths.again(stage, slurm.my_id()).touch()
+        plan.paths.again(submissions.log_folder(plan, record), slurm.my_id()).touch()
     if code:
         sys.exit(code)
 
@@ -107,6 +109,7 @@ def relay(plan_file: str, submission: str) -> None:
     _log_to_stderr()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which submitit would ignore
     plan = plans.load(Path(plan_file))
+    privacy.apply(plan.settings)
     record = submissions.read(plan.paths.submission(submission))
     try:
         _queue(plan, Without(record.exclude), record)
@@ -125,6 +128,7 @@ def work(plan: Plan, stage: str, units: Sequence[int]) -> int:
     signal or the walltime: start me again.
     """
     _log_to_stderr()
+    privacy.apply(plan.settings)
     grace_s = plan.settings["launch"].get("grace_s", 60)
     task = Element(plan, stage, _allocation(grace_s))
     catch_signals(task, grace_s / 2)
@@ -194,12 +198,13 @@ def _run_slots(plan: Plan, name: str, missing: Sequence[int]) -> None:
     gpus = binding.visible_gpus() if resources.gpus else ()
     slots = _slots(plan.settings["launch"].get("slots"), resources, len(gpus))
     submission = submissions.prepare(plan, name, submissions.deal(missing, slots), gpus=gpus, here=True)
-    executor = submitit.LocalExecutor(folder=submissions.log_folder(plan.paths, name))
+    executor = submitit.LocalExecutor(folder=submissions.log_folder(plan, submission))
     executor.update_parameters(timeout_min=7 * 24 * 60, stderr_to_stdout=True)
-    jobs = [
-        executor.submit(element, str(plan.file), name, submission.name, str(index))
-        for index in range(len(submission.elements))
-    ]
+    with privacy.written_by_me_alone():
+        jobs = [
+            executor.submit(element, str(plan.file), name, submission.name, str(index))
+            for index in range(len(submission.elements))
+        ]
     pids = tuple(str(job.job_id) for job in jobs)
     submissions.write(plan.paths, replace(submission, job_id=f"local-{pids[0]}", pids=pids))
     try:

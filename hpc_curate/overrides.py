@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from hpc_curate import config
+from hpc_curate import config, credentials
 from hpc_curate.errors import ConfigError
 from hpc_curate.nearest import nearest
 from hpc_curate.stage import Resources
@@ -55,8 +55,9 @@ def read(arguments: Sequence[str]) -> Words:
     """Folders of more YAML become an override, so that they go wherever Hydra goes.
 
     Raises:
-        ConfigError: such a folder is not there.
+        ConfigError: such a folder is not there, or a word holds a secret.
     """
+    credentials.refuse_words(arguments)
     folders, rest, left = site_folders(), [], iter(arguments)
     for word in left:
         flag, _, value = word.partition("=")

@@ -40,6 +40,6 @@ def _is_ours(paths: RunPaths, submission: Submission, pid: str) -> bool:
     """Whether it runs, and is the one: its number may be another machine's, or may have gone to another process."""
     try:
         folder = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").rpartition("\0")[2]
-        return bool(folder) and Path(folder).samefile(paths.logs(submission.stage))
+        return bool(folder) and Path(folder).samefile(paths.logs(submission.stage, submission.user))
     except (OSError, ValueError):
         return False

@@ -23,6 +23,7 @@ from hpc_curate import (
     outlook,
     overrides,
     pilot,
+    privacy,
     proposal,
     sources,
     units,
@@ -62,7 +63,8 @@ def main(arguments: Sequence[str]) -> int:
     log_to_stdout()
     elsewhere = overrides.elsewhere(words)
     planned = plan_jobs(words, elsewhere)
-    run_by_hydra(Jobs({of: job for of, (_, job) in planned.items()}, elsewhere))()
+    with privacy.written_by_me_alone():  # there are pickles too
+        run_by_hydra(Jobs({of: job for of, (_, job) in planned.items()}, elsewhere))()
     summary(planned)
     return 0
 
@@ -189,12 +191,16 @@ def make_folders(settings: dict[str, Any]) -> None:
     """
     output = config.output(settings)
     places = {"output": None if output and delivery.is_store(output) else output, "run_dir": settings["run_dir"]}
+    privacy.apply(settings)
     for name, place in places.items():
         try:
             if place:
-                Path(place).mkdir(parents=True, exist_ok=True)
+                privacy.make_folder(Path(place), settings)
         except OSError as error:
             raise ConfigError(f"{name}={place} cannot be made: {error.strerror}") from error
+    paths = RunPaths(Path(settings["run_dir"]))
+    privacy.warn(paths.root, settings)
+    paths.hydra.mkdir(parents=True, exist_ok=True)  # everybody makes a folder in there, and alone writes to it
 
 
 def summary(planned: Planned) -> None:

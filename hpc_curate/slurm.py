@@ -6,16 +6,16 @@ Absence is unknown, not finished: a question that Slurm did not answer raises, a
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
 import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hpc_curate import privacy
 from hpc_curate.errors import SchedulerError
 from hpc_curate.submissions import Submission
 
@@ -43,6 +43,7 @@ class Task:
     index: int
     name: str
     state: str
+    is_of_another: bool = False  # user
 
     @property
     def ended(self) -> bool:
@@ -55,6 +56,7 @@ class Answer:
 
     tasks: tuple[Task, ...]
     complete: bool  # what is not named does not exist; false: nothing is known of it
+    of_all: bool = False  # users; false: Slurm may tell everybody of his own jobs only
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def _max_array_size() -> int:
 
 def _max_submit_jobs() -> int | None:
     """The smallest limit of the user's associations; None without accounting."""
-    query = ["sacctmgr", "-nP", "show", "assoc", f"user={getpass.getuser()}", "format=MaxSubmitJobs"]
+    query = ["sacctmgr", "-nP", "show", "assoc", f"user={privacy.me()}", "format=MaxSubmitJobs"]
     try:
         found = [int(line) for line in ask(query).split() if line.isdigit()]
     except SchedulerError:
@@ -105,16 +107,17 @@ def _max_submit_jobs() -> int | None:
     return min(found, default=None)
 
 
-def queue(patience: Sequence[float] = RETRY_AFTER_S) -> list[Task]:
-    """All that this user has queued or running, by one call.
+def queue(others: Iterable[str] = (), patience: Sequence[float] = RETRY_AFTER_S) -> list[Task]:
+    """All that this user has queued or running, and what others have, by one call.
 
     Raises:
         SchedulerError: Slurm does not answer; then nothing may be queued.
     """
-    found = []
-    for line in ask(["squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%F|%K|%T|%j"], patience).splitlines():
-        job, index, state, name = line.split("|", 3)
-        found.append(Task(job, int(index) if index.isdigit() else 0, name, state))
+    found, mine = [], privacy.me()
+    users = ",".join(dict.fromkeys([mine, *filter(None, others)]))
+    for line in ask(["squeue", "-h", "-r", "-u", users, "-o", "%F|%K|%T|%u|%j"], patience).splitlines():
+        job, index, state, user, name = line.split("|", 4)
+        found.append(Task(job, int(index) if index.isdigit() else 0, name, state, user != mine))
     return [task for task in found if not task.ended]
 
 
@@ -128,6 +131,12 @@ def recheck(names: Sequence[str], since: float) -> Answer:
         return Answer(tuple(_remembered(set(names))), complete=True)
     except SchedulerError:
         return Answer(tuple(_accounted(names, since)), complete=False)
+
+
+def shows_jobs_of_all() -> bool:
+    """Whether users may look at the jobs of others."""
+    private = re.search(r"^PrivateData\s*=\s*(.*)$", ask(["scontrol", "show", "config"]), re.MULTILINE)
+    return private is None or "jobs" not in private.group(1).split(",")
 
 
 def _remembered(names: set[str]) -> Iterator[Task]:
@@ -176,7 +185,7 @@ def live(submitted: Sequence[Submission]) -> list[Live]:
     if not submitted:
         return []
     by_name: dict[str, list[Task]] = {}
-    for task in queue(patience=()):
+    for task in queue({one.user for one in submitted}, patience=()):
         by_name.setdefault(task.name, []).append(task)
     found = []
     for submission in submitted:
@@ -189,15 +198,16 @@ def live(submitted: Sequence[Submission]) -> list[Live]:
 
 
 def cancel(live_jobs: Sequence[Live]) -> None:
-    """Cancel what is still queued or running, in one call."""
-    if live_jobs:
-        ask(["scancel", *sorted({one.job_id for one in live_jobs})], RETRY_AFTER_S)
+    """Cancel what is still queued or running, in one call; what others have queued only they can cancel."""
+    mine = sorted({one.job_id for one in live_jobs if not one.submission.is_of_another})
+    if mine:
+        ask(["scancel", *mine], RETRY_AFTER_S)
 
 
 def cancel_named(name: str) -> None:
     """Take back a job that may have been accepted although sbatch did not say so."""
     with contextlib.suppress(SchedulerError):
-        ask(["scancel", f"--name={name}", f"--user={getpass.getuser()}"])
+        ask(["scancel", f"--name={name}", f"--user={privacy.me()}"])
 
 
 def ask(argv: Sequence[str], patience: Sequence[float] = ()) -> str:

@@ -9,11 +9,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hpc_curate import config, container, slurm, submissions
+from hpc_curate import config, container, privacy, slurm, submissions
 from hpc_curate.errors import ConfigError, SchedulerError, Unanswered
 from hpc_curate.plan import Plan
 from hpc_curate.slurm import Answer, Limits, Task
@@ -39,10 +39,12 @@ class Slurm:
         return slurm.limits(self.plan.settings["launch"])
 
     def queue(self) -> list[Task]:
-        return slurm.queue()
+        others = submissions.every(self.plan.paths) if privacy.shareable(self.plan.settings) else []
+        return slurm.queue({one.user for one in others})
 
     def recheck(self, names: Sequence[str], since: float) -> Answer:
-        return slurm.recheck(names, since)
+        answer = slurm.recheck(names, since)
+        return replace(answer, of_all=privacy.shareable(self.plan.settings) and slurm.shows_jobs_of_all())
 
     def submit(self, submission: Submission, after: Sequence[str]) -> str:
         """One sbatch, tried again where Slurm is too busy to take it; returns the job's id.
@@ -64,10 +66,10 @@ class Slurm:
     def _sbatch(self, submission: Submission, after: Sequence[str]) -> str:
         from submitit.core.utils import FailedJobError
 
-        folder = submissions.log_folder(self.plan.paths, submission.stage)
+        folder = submissions.log_folder(self.plan, submission)
         calls = list(self._calls(submission))
         try:
-            with _outside_a_job():
+            with _outside_a_job(), privacy.written_by_me_alone():
                 made = executor(self.plan, submission, after, folder)
                 jobs = made.map_array(calls[0][0], *zip(*(arguments for _, arguments in calls), strict=True))
         except (TypeError, ValueError) as error:
@@ -84,14 +86,15 @@ class Slurm:
         """Give a job of ours its pickles, which it looks for under its id, for a minute from its start on."""
         from submitit.core.utils import DelayedSubmission, JobPaths
 
-        folder = submissions.log_folder(self.plan.paths, submission.stage)
+        folder = submissions.log_folder(self.plan, submission)
         for index, (function, arguments) in enumerate(self._calls(submission)):
             own = job_id if len(submission.elements) == 1 else f"{job_id}_{index}"
             pickled = JobPaths(folder, job_id=own).submitted_pickle
             if not pickled.exists():
                 delayed = DelayedSubmission(function, *arguments)
                 delayed.set_timeout(resources(self.plan, submission.stage).minutes, 0)
-                delayed.dump(pickled)
+                with privacy.written_by_me_alone():
+                    delayed.dump(pickled)
 
     def _calls(self, submission: Submission) -> Iterator[tuple[Callable[..., None], tuple[str, ...]]]:
         """What the elements call: a module-level function and strings."""
@@ -134,7 +137,7 @@ def script(plan: Plan, submission: Submission, after: Sequence[str]) -> str:
         ConfigError: launch.sbatch has what submitit does not know.
     """
     try:
-        made = executor(plan, submission, after, plan.paths.logs(submission.stage))
+        made = executor(plan, submission, after, plan.paths.logs(submission.stage, submission.user))
     except (TypeError, ValueError) as error:
         raise _unknown_option(error) from error
     if len(submission.elements) > 1:
@@ -176,7 +179,7 @@ def parameters(plan: Plan, submission: Submission, after: Sequence[str] = ()) ->
         "stderr_to_stdout": True,
         **own,
     }
-    again = _again_file(plan, submission.stage) if workers > 1 else None
+    again = _again_file(plan, submission) if workers > 1 else None
     given["exclude"] = ",".join(filter(None, [own["exclude"], *submission.exclude])) or None
     given["setup"] = [*settings["setup"], *own["setup"]] or None
     given["teardown"] = _teardown(own["teardown"], again)
@@ -210,9 +213,9 @@ def _teardown(lines: Sequence[str], again: str | None) -> list[str]:
     return ["hpc_curate_code=$?", *lines, *requeue, 'exit "$hpc_curate_code"']
 
 
-def _again_file(plan: Plan, stage: str) -> str:
+def _again_file(plan: Plan, submission: Submission) -> str:
     """Shell words for the file that `again` names."""
-    path = plan.paths.again(stage, "$SLURM_JOB_ID")
+    path = plan.paths.again(plan.paths.logs(submission.stage, submission.user), "$SLURM_JOB_ID")
     return f'{shlex.quote(str(path.parent))}/"{path.name}"'
 
 

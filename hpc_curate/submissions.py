@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hpc_curate import privacy
 from hpc_curate.errors import ConfigError
 from hpc_curate.io import tables
 from hpc_curate.io.paths import RunPaths
@@ -37,6 +38,12 @@ class Submission:
     began: float = 0.0  # when somebody asked for it: what a relay queues comes later
     here: bool = False  # in processes of this machine, of which Slurm knows nothing
     word: str = ""  # that a relay left for whoever asks how the run is
+    user: str = ""  # whose it is, in a run that several may go on with
+
+    @property
+    def is_of_another(self) -> bool:
+        """Whether only somebody else can cancel it."""
+        return self.user not in ("", privacy.me())
 
     def units(self, elements: Iterable[int]) -> set[int]:
         """The units of some of the elements."""
@@ -54,6 +61,7 @@ def prepare(plan: Plan, stage: str, elements: Sequence[Sequence[int]], **more: A
         content=plan.hash if is_relay else plan.static_signature(stage),
         work=plan.hash if is_relay else plan.work_signature(stage),
         elements=tuple(tuple(units) for units in elements),
+        user=privacy.me() if privacy.shareable(plan.settings) else "",
         **{"created": created, "began": created, **more},
     )
     write(plan.paths, submission)
@@ -88,12 +96,9 @@ def every(paths: RunPaths) -> list[Submission]:
     return sorted(found, key=lambda submission: submission.created)
 
 
-def log_folder(paths: RunPaths, stage: str) -> Path:
-    """Of a stage, and for submitit's pickles: it un-pickles what it finds there, so nobody else may write."""
-    folder = paths.logs(stage)
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    return folder
+def log_folder(plan: Plan, submission: Submission) -> Path:
+    """For the logs of its elements, and for submitit's pickles."""
+    return privacy.log_folder(plan.paths.logs(submission.stage, submission.user), plan.settings)
 
 
 def deal(units: Sequence[int], elements: int) -> list[tuple[int, ...]]:

@@ -16,6 +16,7 @@ from hpc_curate import (
     jobs,
     logfiles,
     overview,
+    privacy,
     processes,
     retrying,
     run,
@@ -42,6 +43,7 @@ complete -F _hpc_curate hpc-curate"""
 def status(given: argparse.Namespace) -> int:
     """Print where a run stands; with --watch until it has ended, whose exit code says how."""
     plan = plans.load_latest(given.run, given.plan)
+    privacy.apply(plan.settings)  # it folds records
     if not given.watch:
         seen = overview.look(plan)
         print(json.dumps(asdict(seen), indent=1) if given.json else progress.text(seen))
@@ -64,6 +66,7 @@ def retry(given: argparse.Namespace) -> int:
     """Say what is tried again, class by class; then forgive, raise what was too little, and launch what is missing."""
     plan = plans.load_latest(given.run, given.plan)
     plans.refuse_copy(plan)
+    privacy.apply(plan.settings)
     for name in given.stages:
         if name not in plan.steps:
             raise ConfigError(f"the plan has no stage '{name}'; {nearest(name, plan.steps)}")
@@ -93,11 +96,18 @@ def cancel(given: argparse.Namespace) -> int:
         [one for one in submissions.every(plan.paths) if not one.here and one.stage != submissions.RELAY]
     )
     slurm.cancel(arrays)
-    asked = processes.stop(plan.paths, [one for one in submitted if one.here])
-    said = [f"cancelled {one.submission.stage}, job {one.job_id}" for one in [*relays, *arrays]]
+    asked = processes.stop(plan.paths, [one for one in submitted if one.here and not one.is_of_another])
+    said = [_cancelled(one) for one in [*relays, *arrays]]
     said += [f"asked {asked} processes on this machine to stop after what is in flight"] if asked else []
+    said += [_cancelled(one) for one in processes.live(plan.paths, submitted) if one.submission.is_of_another]
     print("\n".join(said) or "nothing of this run is queued, and nothing of it runs on this machine")
     return 0
+
+
+def _cancelled(one: slurm.Live) -> str:
+    what = f"{one.submission.stage}, job {one.job_id}"
+    user = one.submission.user
+    return f"left {what}: only {user} can cancel it" if one.submission.is_of_another else f"cancelled {what}"
 
 
 def logs(given: argparse.Namespace) -> int:

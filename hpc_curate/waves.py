@@ -89,7 +89,9 @@ class Wave:
         relays = [one for one in self._standing(RELAY) if one.plan == self.plan.hash]
         mine = self.relayed.name if self.relayed else None
         relay = any(one.name != mine for one in relays)
-        self._room = limits.submit_jobs - len(tasks) - 1  # a relay queues the next one while it is there itself
+        self._room = (
+            limits.submit_jobs - sum(not task.is_of_another for task in tasks) - 1
+        )  # a relay queues the next one while it is there itself
         waves = self.plan.settings["launch"]["waves"]
         left = 0
         for name in self.plan.steps:
@@ -146,7 +148,8 @@ class Wave:
             here = said.get(submission.name, [])
             alive = {task.index for task in here if not task.ended}
             over = {task.index for task in here} - alive
-            if answer.complete and (submission.job_id or not self._is_young(submission)):
+            told = answer.complete and (answer.of_all or not submission.is_of_another)
+            if told and (submission.job_id or not self._is_young(submission)):
                 over = set(range(len(submission.elements))) - alive
             over &= self._in_doubt(submission)
             if submission.job_id is None and here:
@@ -167,7 +170,8 @@ class Wave:
         return self.clock() - submission.created < float(self.plan.settings["launch"]["answer_s"])
 
     def _adopt(self, submission: Submission, job_id: str) -> Submission:
-        self.scheduler.adopt(submission, job_id)
+        if not submission.is_of_another:  # where nobody else may write
+            self.scheduler.adopt(submission, job_id)
         adopted = replace(submission, job_id=job_id)
         submissions.write(self.plan.paths, adopted)
         log.info("%-8s job %s is ours: sbatch had not answered", submission.stage, job_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,16 +130,18 @@ class RunPaths:
     def submission(self, name: str) -> Path:
         return self.submissions / f"{name}.json"
 
-    def logs(self, stage: str) -> Path:
-        return self.root / "logs" / stage
+    def logs(self, stage: str, user: str = "") -> Path:
+        """Of a stage; in a run that several may go on with, each of them has a folder in there."""
+        return self.root / "logs" / stage / re.sub(r"[^\w.@-]", "_", user)
 
     def logs_of(self, stage: str, job: str) -> list[Path]:
-        """Of one job, or of one element of an array: `123_4`."""
-        return sorted(self.logs(stage).glob(f"{job}_*_log.out"))
+        """Of one job, or of one element of an array: `123_4`; whoever queued it."""
+        name = f"{job}_*_log.out"
+        return sorted([*self.logs(stage).glob(name), *self.logs(stage).glob(f"*/{name}")])
 
-    def again(self, stage: str, job: str) -> Path:
+    def again(self, logs: Path, job: str) -> Path:
         """There while a worker of a job wants it to be started again."""
-        return self.logs(stage) / f"{job}.again"
+        return logs / f"{job}.again"
 
     @property
     def hydra(self) -> Path:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TypeVar
 
+from hpc_curate import credentials
 from hpc_curate.errors import BadInput, ConfigError, CurateError, EnvironmentFault
 from hpc_curate.faults import environment_faults
 
@@ -245,7 +246,7 @@ _MEANINGS: tuple[tuple[str, type[CurateError], str], ...] = (
 
 def _fault(subject: str, output: str, code: int) -> CurateError:
     """s5cmd's complaint as one of our errors; what is not known is taken for a passing fault of the network."""
-    message = _without_secrets(_first_error(output) or f"s5cmd ended with code {code} and said nothing")
+    message = credentials.redacted(_first_error(output) or f"s5cmd ended with code {code} and said nothing")
     for pattern, kind, meaning in _MEANINGS:
         if re.search(pattern, message):
             return kind(f"{subject}: {meaning} ({message})")
@@ -259,8 +260,3 @@ def _first_error(output: str) -> str:
         except (ValueError, KeyError, TypeError):
             continue
     return output.strip()[-300:]
-
-
-def _without_secrets(text: str) -> str:
-    """Without the user and password of a URL, and without the values of a presigned one."""
-    return re.sub(r"(X-Amz-\w+=)[^&\s\"]+", r"\1...", re.sub(r"://[^/\s@]+@", "://...@", text))

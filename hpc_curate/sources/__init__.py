@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from hpc_curate import credentials
 from hpc_curate.errors import ConfigError
 from hpc_curate.faults import environment_faults
 from hpc_curate.io.s5cmd import SourceSettings
@@ -86,8 +87,10 @@ def resolve(text: str, folder: str) -> str:
     """A URI as it was written in a list, made absolute.
 
     Raises:
-        ConfigError: it is neither a path, `file://` nor `s3://`.
+        ConfigError: it is neither a path, `file://` nor `s3://`, or it holds a secret.
     """
+    if "://" in text and (what := credentials.in_url(text)):
+        raise ConfigError(f"{credentials.redacted(text)} holds {what}; tables and tars would tell it to everybody")
     if text.startswith("s3://"):
         return text
     scheme, separator, _ = text.partition("://")

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hpc_curate import sources
+from hpc_curate import credentials, sources
 from hpc_curate.errors import ConfigError
 from hpc_curate.io.s5cmd import SourceSettings
 from hpc_curate.nearest import nearest
@@ -71,6 +71,9 @@ def _parts(rows: Iterator[Row], size: str | None, source: str, folder: str) -> I
             uris.append(sources.resolve(uri, folder))
             sizes.append((_bytes(row.pop(size, None), source, number), "") if size else sources.UNKNOWN)
             extras.append(_json(row, source, number))
+        if credentials.found("\n".join(extras)):
+            number, what = next((start + n, what) for n, text in enumerate(extras) if (what := credentials.found(text)))
+            raise ConfigError(f"input={source}: row {number} holds {what}, and would carry it into the tars; drop it")
         start += len(batch)
         yield sources.tabulate(uris, [""] * len(uris), sizes, extras)
 
@@ -116,7 +119,9 @@ def _csv(path: Path) -> Iterator[Row]:
         _refuse_twice(path, rows.fieldnames or ())
         for row in rows:
             if None in row:
-                raise ConfigError(f"input={path}: a row has more fields than the header: {row['uri'] or ''}")
+                raise ConfigError(
+                    f"input={path}: a row has more fields than the header: {credentials.redacted(row['uri'] or '')}"
+                )
             yield row
 
 

@@ -12,7 +12,8 @@ Linked as sbatch, squeue, scancel, scontrol, sacct, sacctmgr and srun. Its state
     accounting  lines of sacct, JobID|JobName|State; without the file there is no accounting
 
 It leaves every sbatch script as `<job>.sh`, what Slurm's environment was as `<job>.environment`, the queue (with what
-has ended: a line's third field is the state) as `queue`, the calls as `calls`, and what was cancelled as `cancelled`.
+has ended: a line's third field is the state; a fifth is another user) as `queue`, the calls as `calls`, and what was
+cancelled as `cancelled`.
 """
 
 from __future__ import annotations
@@ -61,9 +62,11 @@ def squeue(state: Path) -> int:
         print("slurm_load_jobs error: Unable to contact slurm controller", file=sys.stderr)
         return 1
     forgotten = text(state / "forgotten").split()
+    asked = sys.argv[sys.argv.index("-u") + 1].split(",")
     for line in text(state / "queue").splitlines():
-        if line.split("|")[0] not in forgotten:
-            print(line)
+        job, index, job_state, name, *user = line.split("|")
+        if job not in forgotten and (user or asked[:1])[0] in asked:
+            print(job, index, job_state, (user or asked)[0], name, sep="|")
     return 0
 
 
@@ -75,7 +78,7 @@ def scontrol(state: Path) -> int:
         print("slurm_load_jobs error: Unable to contact slurm controller", file=sys.stderr)
         return 1
     for number, line in enumerate(text(state / "queue").splitlines()):
-        job, index, job_state, name = line.split("|")
+        job, index, job_state, name, *_ = line.split("|")
         array = "" if index == "N/A" else f"ArrayJobId={job} ArrayTaskId={index} "
         print(f"JobId={number if array else job} {array}JobName={name} UserId=me(1) JobState={job_state} Reason=None")
     return 0
