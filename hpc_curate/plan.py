@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -167,9 +168,11 @@ def load_latest(run: Path, plan_hash: str | None = None) -> Plan:
     """The plan of a run folder: the one named, also by the first digits of its hash, or the last.
 
     Raises:
-        ConfigError: there is none, or several begin like this.
+        ConfigError: there is none, it is not for this user, or several begin like this.
     """
     paths = RunPaths(run.absolute())
+    if paths.root.is_dir() and not os.access(paths.root, os.R_OK | os.X_OK):
+        raise ConfigError(f"{run} is private: only its owner can share it (shareable=true)")
     known = sorted(path.stem for path in paths.plans.glob("*.yaml"))
     if not known or not (plan_hash or paths.latest.exists()):
         raise ConfigError(f"{run} is not a run folder: it has no plan; give the run_dir of hpc-curate run")

@@ -19,6 +19,7 @@ readonly packages=(
 )
 readonly extras=cpu,torch,hydra,app,test
 readonly nobody=65534
+readonly two_people=tests/test_two_people.py
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 install=false
@@ -136,9 +137,16 @@ in_two() {
   tests "${parallel[@]}" "$@"
 }
 
-other_tests() { in_two loadfile -m "not slow" --ignore tests/slurm; }
+other_tests() { in_two loadfile -m "not slow" --ignore tests/slurm --ignore "$two_people"; }
 
-slow_tests() { in_two load -m slow; }
+# As root, who alone can be two users.
+tests_of_two_people() {
+  local environment=(PYTHONPATH="$source" PATH="$venv/bin:$PATH" HPC_CURATE_REQUIRE_ALL=1)
+  (cd "$source" && as_root env -u XDG_CACHE_HOME -u XDG_RUNTIME_DIR "${environment[@]}" \
+    "$venv/bin/python" -B -m pytest -p no:cacheprovider -q -r fEs "$two_people")
+}
+
+slow_tests() { in_two load -m slow --ignore "$two_people"; }
 
 drop=true
 source=$root
@@ -179,6 +187,11 @@ if command -v apptainer >/dev/null && [ -d "$container/wheels" ]; then
   phase "container image" build_image || true
 else
   echo "SKIPPED: no Apptainer, or no parts of an image: nothing is tested in a container; see --install" >&2
+fi
+if { [ $UID = 0 ] || $install; } && as_root setpriv --reuid=$nobody "$venv/bin/python" -c pass 2>/dev/null; then
+  phase "tests of two people" tests_of_two_people || true
+else
+  echo "SKIPPED: only root can be two users, with a Python that both can run: no run is tested that they share" >&2
 fi
 phase "tests on Slurm" slurm_tests || true
 phase tests other_tests || true
