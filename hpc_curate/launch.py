@@ -86,7 +86,7 @@ def element(plan_file: str, stage: str, submission: str, index: str) -> None:
     slurm.clear_stale_result()
     plan = plans.load(Path(plan_file))
     privacy.apply(plan.settings)
-    record = submissions.read(plan.paths.submission(submission))
+    record = _my_record(plan, submission)
     resources = plan.steps[stage].resources
     units = record.elements[int(index)]
     if record.here:
@@ -110,7 +110,7 @@ def relay(plan_file: str, submission: str) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which submitit would ignore
     plan = plans.load(Path(plan_file))
     privacy.apply(plan.settings)
-    record = submissions.read(plan.paths.submission(submission))
+    record = _my_record(plan, submission)
     try:
         _queue(plan, Without(record.exclude), record)
     except CurateError as error:
@@ -119,6 +119,14 @@ def relay(plan_file: str, submission: str) -> None:
         submissions.write(plan.paths, replace(submissions.read(plan.paths.submission(submission)), word=word))
         log.error("%s", word)
         sys.exit(1)
+
+
+def _my_record(plan: Plan, submission: str) -> Submission:
+    try:
+        return submissions.mine(plan.paths, submission)
+    except ConfigError as error:
+        log.error("%s", error)
+        sys.exit(2)
 
 
 def work(plan: Plan, stage: str, units: Sequence[int]) -> int:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hpc_curate import privacy
+from hpc_curate import __version__, code, privacy
 from hpc_curate.errors import ConfigError
 from hpc_curate.io import tables
 from hpc_curate.io.paths import RunPaths
@@ -39,6 +39,7 @@ class Submission:
     here: bool = False  # in processes of this machine, of which Slurm knows nothing
     word: str = ""  # that a relay left for whoever asks how the run is
     user: str = ""  # whose it is, in a run that several may go on with
+    code: str = ""  # the fingerprint of the package that queued it
 
     @property
     def is_of_another(self) -> bool:
@@ -62,6 +63,7 @@ def prepare(plan: Plan, stage: str, elements: Sequence[Sequence[int]], **more: A
         work=plan.hash if is_relay else plan.work_signature(stage),
         elements=tuple(tuple(units) for units in elements),
         user=privacy.me() if privacy.shareable(plan.settings) else "",
+        code=code.fingerprint(),
         **{"created": created, "began": created, **more},
     )
     write(plan.paths, submission)
@@ -88,6 +90,22 @@ def read(path: Path) -> Submission:
         raise ConfigError(f"{path} is missing or torn")
     lists = {name: tuple(value.get(name, ())) for name in ("pids", "over", "cancelled", "exclude", "gpus")}
     return Submission(**{**value, **lists, "elements": tuple(tuple(units) for units in value["elements"])})
+
+
+def mine(paths: RunPaths, name: str) -> Submission:
+    """The record that this process was started by.
+
+    Raises:
+        ConfigError: it was queued by other code than what runs here, in an older image or since the code was edited.
+    """
+    path = paths.submission(name)
+    queued_by = (tables.read_json(path) or {}).get("code")
+    if queued_by not in (None, code.fingerprint()):
+        raise ConfigError(
+            f"{name} was queued by other code than what runs here (hpc_curate {__version__}, {Path(__file__).parent}): "
+            "build the image again, or run the same command again"
+        )
+    return read(path)
 
 
 def every(paths: RunPaths) -> list[Submission]:
