@@ -11,13 +11,16 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from hpc_curate import config, credentials
+from hpc_curate import config, credentials, registry
 from hpc_curate.errors import ConfigError
 from hpc_curate.nearest import nearest
 from hpc_curate.stage import Resources
 
 _SITE_FOLDER = "HPC_CURATE_CONF"  # in the environment: a folder like conf/, with a cluster/mysite.yaml for example
 _QUESTIONS = ("--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--shell-completion", "-sc", "--version")
+
+
+_RESOURCE = re.compile(r"resources\.(\w+)\.(\w+)=")
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def read(arguments: Sequence[str]) -> Words:
         if flag in ("--config-dir", "-cd"):
             folders.append((flag, value or next(left, "")))
         else:
-            rest.append(word)
+            rest.append(_with_any_stage(word))
     for where, folder in folders:
         if not folder or not Path(folder).is_dir():
             raise ConfigError(f"{where}={folder}: there is no such folder")
@@ -76,6 +79,14 @@ def read(arguments: Sequence[str]) -> Words:
     if words.question:
         return words
     return Words((*(word for word in rest if word.startswith("-")), *words.hydra, *words.ours))
+
+
+def _with_any_stage(word: str) -> str:
+    """Hydra wants ++ before a key that the YAML does not have; of resources, every stage has all."""
+    found = _RESOURCE.match(word)
+    stages = {"default", *registry.names("stage")}
+    known = found and found[1] in stages and found[2] in {field.name for field in fields(Resources)}
+    return f"++{word}" if known else word
 
 
 def jobs(words: Words) -> list[tuple[str, ...]]:
@@ -196,8 +207,6 @@ def _right_name(key: str, known: set[str]) -> str:
     parent, wrong, rest = ".".join(parts[:right]), parts[right], parts[right + 1 :]
     beside = {name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == parent}
     hint = f"; +{key}=… adds a rule" if parent.endswith(".rules") else ""
-    if parent.startswith("resources.") and wrong in {field.name for field in fields(Resources)}:
-        return f"this stage has the default's; +{key}=… gives it its own"
     close = difflib.get_close_matches(wrong, beside, n=1)
     if close:
         return f"did you mean '{'.'.join([*parts[:right], close[0], *rest])}'?{hint}"

@@ -58,7 +58,7 @@ class Proposal:
         """What to give to `run`."""
         names = ("minutes", "memory_gb", "units_per_element")
         given = {name: getattr(self, name) for name in names}
-        return [f"++resources.{self.stage}.{name}={value:.10g}" for name, value in given.items() if value is not None]
+        return [f"resources.{self.stage}.{name}={value:.10g}" for name, value in given.items() if value is not None]
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ MISTAKES = {
     "stage.cut.mode=magic": ("stage.cut.mode='magic'", "there is"),
     "stage.cut.threads=0": ("stage.cut", "threads"),
     "resources.scan.cpu=2": ("there is no setting 'resources.scan.cpu'", "'resources.scan.cpus'"),
-    "resources.scan.minutes=9": ("there is no setting 'resources.scan.minutes'", "+resources.scan.minutes=…"),
+    "resources.scann.minutes=9": ("there is no setting 'resources.scann.minutes'", "'resources.scan.minutes'"),
     "stage=[scan,embed]": ("needs 'start_pts'", "no stage of the recipe writes it"),
     "stage=[scan,embed,shots]": ("needs 'start_pts'", "which stage shots writes after it"),
     "measure=[motion,bordes]": ("measure=bordes: there is no such choice", "'borders'"),

@@ -12,7 +12,7 @@ import pytest
 from hpc_curate import cli, config, plan, proposal
 from hpc_curate.evidence import Sample, gb_of_tasks
 from hpc_curate.ledger import Record
-from hpc_curate.overrides import compose
+from hpc_curate.overrides import compose, read
 from hpc_curate.proposal import Proposal, Work
 
 UNITS = 100
@@ -157,14 +157,14 @@ def test_a_stage_of_which_nothing_is_done_is_left_open(work: Any) -> None:
     assert all(one.minutes is None and not one.overrides() for one in open_ones)
     text = proposal.text(left, found)
     assert "no task is done: nothing to propose" in text
-    assert text.count("++resources.") == 2  # minutes and units_per_element of scan
+    assert text.count("resources.") == 2  # minutes and units_per_element of scan
 
 
 def test_the_overrides_can_be_given_to_run(work: Any, tmp_path: Path) -> None:
     left = work()
     samples = {name: [sample(memory_gb=3, gb=UNITS)] for name in left.plan.steps}
     given = [text for one in proposal.propose(left, samples) for text in one.overrides()]
-    settings = config.resolve(compose([f"input={tmp_path}", f"run_dir={tmp_path}", *given]))
+    settings = config.resolve(compose(read([f"input={tmp_path}", f"run_dir={tmp_path}", *given]).ours))
     resources = config.resources(settings, "shots")
     assert (resources.minutes, resources.memory_gb, resources.units_per_element) == (30, 4, 100)
 

@@ -53,7 +53,7 @@ def _names(ask: Ask) -> Sequence[str | None]:
 
 def _partition(found: Site, name: str | None, stages: Sequence[str]) -> Finding:
     known = found.partitions or {}
-    setting = f"launch.cpu_partition, launch.gpu_partition or ++resources.{stages[0]}.partition"
+    setting = f"launch.cpu_partition, launch.gpu_partition or resources.{stages[0]}.partition"
     partition = _chosen(found, name)
     if name is None and partition is None:
         return Finding("partition", "none is given, and the site has no default", RED, f"set {setting}")
@@ -135,7 +135,7 @@ def _too_large(found: Site, ask: Ask, partition: Partition) -> list[Finding]:
 
 def _group(ask: Ask) -> str:
     """The settings that say what the first of the stages is given."""
-    return "launch.relay" if ask.stages[0] == RELAY else f"++resources.{ask.stages[0]}"
+    return "launch.relay" if ask.stages[0] == RELAY else f"resources.{ask.stages[0]}"
 
 
 def size(ask: Ask) -> str:

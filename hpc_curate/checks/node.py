@@ -268,9 +268,9 @@ def _judge_scratch(found: Mapping[str, Any], plan: Plan) -> list[Finding]:
         verdict, advice = OK, ""
         word = f"{path}: " + (room["error"] or f"{room['free_gb']:.1f} GB free")
         if room["error"]:
-            verdict, advice = RED, "++resources.default.scratch=… names a folder that every node has"
+            verdict, advice = RED, "resources.default.scratch=… names a folder that every node has"
         elif room["free_gb"] < reserve_gb:
-            verdict, advice = (RED if needs_store(plan) else WARNING), "++resources.default.scratch=… on a larger disk"
+            verdict, advice = (RED if needs_store(plan) else WARNING), "resources.default.scratch=… on a larger disk"
         findings.append(Finding("scratch", word, verdict, advice))
     return findings
 

@@ -90,7 +90,7 @@ def test_without_a_partition_the_sites_default_is_taken_if_there_is_one() -> Non
 def test_a_walltime_above_the_tightest_limit(changes: dict[str, object], word: str) -> None:
     found = only(cluster.walltimes(ACCOUNTED, [replace(ASK, **changes)]))
     assert found.verdict == RED and word in found.found
-    assert "++resources.scan.minutes=" in found.advice
+    assert "resources.scan.minutes=" in found.advice
 
 
 def test_of_several_partitions_the_one_with_the_most_time_counts() -> None:

@@ -58,7 +58,7 @@ def test_each_worker_has_its_own_share_and_one_that_fails_leaves_the_other_alone
     monkeypatch.setenv("SLURM_KILL_BAD_EXIT", "1")  # as some sites have it
     cpus = len(os.sched_getaffinity(0))
     each = max(1, min(2, cpus // 2))  # a node has four
-    workers = ["+resources.scan.workers_per_element=2", "+resources.scan.units_per_element=2", "+resources.scan.gpus=1"]
+    workers = ["resources.scan.workers_per_element=2", "resources.scan.units_per_element=2", "resources.scan.gpus=1"]
     line = prepared(videos, *workers, f"resources.scan.cpus={each}", "resources.scan.memory_gb=2")
     obstacle = line.paths.parts("scan", line.static_signature("scan"), 1)
     obstacle.parent.mkdir(parents=True)
