@@ -144,17 +144,18 @@ class Ledger:
 
     # -- writing -------------------------------------------------------------------------------------------------
 
-    def begin(self, claim: Claim) -> Attempt:
+    def begin(self, claim: Claim, excused: bool = False) -> Attempt:
         """Note that an attempt begins.
 
-        An attempt that was begun and ended without a word died, unless the scheduler killed it and started it again.
+        An attempt that was begun and ended without a word died, unless the scheduler killed it and started it again,
+        or it is known to be `excused`.
         That is laid at the door of its item in flight, else at the unit's: items that kill their workers are
         quarantined one by one, and the unit is not given up for them.
         """
         work, holder = claim.work, claim.holder
         last = self.attempt(work.stage, work.signature, work.unit)
         strikes = dict(last.strikes)
-        killed = holder.restarts > 0 and last.job == holder.job
+        killed = excused or (holder.restarts > 0 and last.job == holder.job)
         died = bool(last.token) and last.failure is None and not killed and claim.found != "released"
         if died and last.item:
             strikes[last.item] = strikes.get(last.item, 0) + 1
@@ -203,7 +204,8 @@ class Ledger:
         """
         path = self.paths.done(record.stage, record.signature, record.unit)
         tables.write_json(path, asdict(record), claim)
-        self.paths.attempts(record.stage, record.signature, record.unit).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the unit is done; a merge sweeps what stays
+            self.paths.attempts(record.stage, record.signature, record.unit).unlink(missing_ok=True)
 
     def revoke(self, claim: Claim, outputs: Iterable[Path]) -> None:
         """Remove what the workers that the unit was taken over from had not published yet, so that they cannot.

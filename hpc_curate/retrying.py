@@ -87,6 +87,8 @@ def decide(plan: Plan, stages: Sequence[str], wanted: str | None, factor: float)
     found = [case for name, ones in troubled.items() for case in _cases(name, ones, accounted)]
     rows = [_rows_given_up(state, name) for name in stages]
     found += [case for case, _ in rows if case]
+    if any(case.kind in meant for case in found):
+        meant.add(BLOCKED)  # what comes after it may be free then
     cases = tuple(case for case in found if case.kind in meant)
     if queue.live and any(case.kind == QUARANTINED for case in cases):
         # Its files are removed, and others may be reading them.

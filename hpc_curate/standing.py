@@ -121,6 +121,8 @@ def _is_of(attempt: Attempt, live: Live) -> bool:
 
 
 def _cause(plan: Plan, stage: str, attempt: Attempt) -> str:
-    if attempt.failure:
-        return causes.PREEMPTED if attempt.failure == "preempted" else attempt.failure
-    return causes.of_logs(plan.paths.logs_of(stage, attempt.job))
+    if attempt.failure and attempt.failure != "preempted":
+        return attempt.failure
+    found = causes.of_logs(plan.paths.logs_of(stage, attempt.job))
+    # A worker that was told to stop cannot know why; Slurm does.
+    return causes.PREEMPTED if attempt.failure and found == causes.UNKNOWN else found

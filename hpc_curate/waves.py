@@ -57,6 +57,7 @@ class Wave:
     _known: dict[str, Submission] = field(default_factory=dict)
     _room: int = 0
     _claim: Claim | None = None
+    _began: float = 0.0
 
     def queue(self) -> None:
         """Queue what is missing, alone: two launchers that look at the queue together would queue the same.
@@ -83,6 +84,7 @@ class Wave:
             time.sleep(_LOOK_AGAIN_S)
 
     def _queue(self) -> None:
+        self._began = self.relayed.began if self.relayed else self.clock()
         limits = self.scheduler.limits()
         tasks = self.scheduler.queue()
         self._settle(tasks)
@@ -252,9 +254,7 @@ class Wave:
         """Write down, queue, write down the answer. What was refused is forgotten, what may be there is not."""
         if self._claim:
             self._claim.check()  # whoever was stopped in between has to look again
-        now = self.clock()
-        began = self.relayed.began if self.relayed else now
-        more = {"created": now, "began": began, "exclude": self.exclude}
+        more = {"created": self.clock(), "began": self._began, "exclude": self.exclude}
         submission = submissions.prepare(self.plan, stage, elements, **more)
         try:
             job_id = self.scheduler.submit(submission, after)

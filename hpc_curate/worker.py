@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hpc_curate import claims, config, merged
+from hpc_curate import causes, claims, config, merged
 from hpc_curate import plan as plans
 from hpc_curate.errors import (
     Blocked,
@@ -204,13 +204,20 @@ class Element:
         self.ledger.revoke(claim, outputs)
 
     def _begin(self, claim: claims.Claim) -> Attempt:
-        attempt = self.ledger.begin(claim)
+        attempt = self.ledger.begin(claim, self._was_taken_away(claim))
         limit = self.plan.limits.attempts
         if attempt.attempts >= limit:
             message = f"given up after {attempt.attempts} attempts; see its log, then hpc-curate retry"
             self.ledger.end(claim, attempt, ("failed", attempt.message or message))
             raise UnitFailed(message)
         return attempt
+
+    def _was_taken_away(self, claim: claims.Claim) -> bool:
+        """Whether the worker before was in a job that Slurm ended for reasons of its own, and did not start again."""
+        if claim.found not in ("dead", "lapsed"):
+            return False
+        last = self.ledger.attempt(self.name, claim.work.signature, claim.work.unit)
+        return causes.of_logs(self.plan.paths.logs_of(self.name, last.job)) in causes.INNOCENT
 
     @contextmanager
     def _reader(self, state: State, unit: int) -> Iterator[Reader]:

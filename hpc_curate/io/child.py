@@ -19,10 +19,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from hpc_curate.errors import ConfigError, EnvironmentFault
 
@@ -33,6 +34,7 @@ MAX_PIXELS = 8192 * 4608
 
 _TAIL_BYTES = 8192
 _GRACE_S = 3.0  # between SIGTERM and SIGKILL
+_POLL_S = 0.05
 _UNKILLABLE_S = 60.0  # a process that outlives SIGKILL by this hangs in the kernel, on a file system
 _BLOCK = 1 << 16
 _PR_SET_PDEATHSIG = 1
@@ -47,6 +49,9 @@ _AFTERMATH = re.compile(
 _OUT_OF_MEMORY = re.compile(
     r"cannot allocate memory|memoryerror|bad_alloc|failed to map segment|pthread_create.* failed", re.IGNORECASE
 )
+
+_Given = TypeVar("_Given")
+_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True)
@@ -170,6 +175,22 @@ def killed_by_others() -> int:
     return len(_strangers)
 
 
+def in_threads(function: Callable[[_Given], _Made], given: Iterable[_Given], threads: int) -> list[_Made]:
+    """What a function that waits for children makes of each; an exception, of a signal too, kills all that run."""
+    with ThreadPoolExecutor(threads) as pool:
+        begun = [pool.submit(function, one) for one in given]
+        try:
+            return [future.result() for future in begun]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            while not all(future.done() for future in begun):  # a thread may be between two children
+                for child in tuple(_running):
+                    child.kill()
+                time.sleep(_POLL_S)
+            raise
+
+
+_running: set[Child] = set()
 _strangers: list[int] = []
 _OF_OTHERS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 # ffmpeg ends with 255 when it is told to stop.
@@ -210,6 +231,7 @@ class Child:
             start_new_session=True,
             preexec_fn=_limiter(limits),  # only system calls: safe beside threads
         )
+        _running.add(self)
         self._stderr = threading.Thread(target=self._drain, daemon=True)
         self._stderr.start()
         self._clock = threading.Timer(limits.wall_s, self._time_is_up)
@@ -256,6 +278,7 @@ class Child:
     def __exit__(self, *_: object) -> None:
         self.kill()
         self.wait()
+        _running.discard(self)
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):  # what `stdin` still holds has no reader

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +14,7 @@ import pyarrow as pa
 
 from hpc_curate.errors import BadInput
 from hpc_curate.faults import environment_faults
-from hpc_curate.io import encode, remux
+from hpc_curate.io import child, encode, remux
 from hpc_curate.io.encode import Encoding, Made, Rectangle, Source, Wanted
 from hpc_curate.records import Span, seconds, video_of
 from hpc_curate.stage import Item, PerUnit, Tables
@@ -101,9 +100,9 @@ class Cut(PerUnit):
         self._refuse(facts)
         path = inputs.source(video)
         clips = inputs.clips([*_SPAN, *(_CROP if self.crop else ())], item.ids).to_pylist()
-        # Threads only wait for their children here. One encoder per clip, and as many clips at once as there are cores.
-        with ThreadPoolExecutor(max(1, inputs.resources.cpus // self.threads)) as pool:
-            made = list(pool.map(lambda clip: self._clip(facts, path, clip, inputs.scratch()), clips))
+        # One encoder per clip, and as many clips at once as there are cores.
+        at_once = max(1, inputs.resources.cpus // self.threads)
+        made = child.in_threads(lambda clip: self._clip(facts, path, clip, inputs.scratch()), clips, at_once)
         return self._tables([row for row, _ in made], [data for _, data in made])
 
     def failed(self, item: Item, error: str) -> Tables:
