@@ -152,7 +152,8 @@ def test_more_units_than_an_array_may_hold(slurm: None, ffmpeg: str, tmp_path: P
         (folder / f"{number}.mp4").hardlink_to(one)
     run = tmp_path / "run"
     small = ["stage=[scan]", "unit.videos=1", "measure=[exposure]", "cutter=stride"]
-    curate("run", f"input={folder}", f"run_dir={run}", *CLUSTER, "launch.max_submit_jobs=102", "launch.waves=false", *small)
+    packed = ["launch.max_submit_jobs=102", "launch.waves=false"]
+    curate("run", f"input={folder}", f"run_dir={run}", *CLUSTER, *packed, *small)
     arrays = {line for line in slurm_says("squeue", "-h", "-o", "%F %j").splitlines() if "hpc-scan" in line}
     assert len(arrays) == 2  # of 101 elements and one, two or three units each
     seen = until(run, ended)
