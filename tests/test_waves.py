@@ -90,6 +90,7 @@ class Cluster:
         return Answer(tuple(task for task in tasks if task not in forgotten), complete=True)
 
     def submit(self, submission: Submission, after: Sequence[str]) -> str:
+        self.now += 0.1  # a real sbatch takes a moment
         if self._lies():
             raise SchedulerError("sbatch: error: Slurm is sulking")
         if self._lies():

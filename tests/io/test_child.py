@@ -153,3 +153,17 @@ def test_a_wrong_ffmpeg_in_the_environment_is_a_clear_error(monkeypatch: pytest.
 def test_a_name_is_never_an_option_or_a_protocol() -> None:
     assert child.source("/a/-b:%03d.mp4") == "file:/a/-b:%03d.mp4"
     assert child.source("relative").startswith("file:/")
+
+
+def test_an_exception_between_threads_kills_the_children_that_run_and_starts_no_more(tmp_path: Path) -> None:
+    def work(number: int) -> None:
+        if number == 0:
+            raise ValueError("enough")
+        (tmp_path / str(number)).touch()
+        child.run(["sleep", "25"], AMPLE)
+
+    began = time.monotonic()
+    with pytest.raises(ValueError, match="enough"):
+        child.in_threads(work, range(20), 2)
+    assert time.monotonic() - began < 15
+    assert len(list(tmp_path.iterdir())) < 5
