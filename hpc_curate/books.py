@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from hpc_curate import units
 from hpc_curate.accounting import DONE, FAILED, PENDING, UNIT_STATES, Books
+from hpc_curate.errors import ConfigError
 from hpc_curate.gather import Gather
 from hpc_curate.ledger import Ledger, Record
 from hpc_curate.plan import Plan
@@ -22,7 +23,12 @@ def read(plan: Plan, columns: Collection[str] | None = None) -> Books:
 
     Args:
         columns: of videos and clips, beside what identifies them; None: every one that is worth showing.
+
+    Raises:
+        ConfigError: the recipe makes no clips.
     """
+    if not has_clips(plan):
+        raise ConfigError(f"the recipe of plan {plan.hash} stops before there are clips; it needs stages scan and shots")
     state = State(plan, Ledger(plan.paths))
     gather = Gather(state, lambda stage: _done(state, stage))
     frozen = units.all_videos(plan.paths)
@@ -34,6 +40,11 @@ def read(plan: Plan, columns: Collection[str] | None = None) -> Books:
         clips=gather.every_clip(_columns(plan, columns)),
         samples=gather.table("pack", "tars", ["clip_id", "tar", "offset"]) if "pack" in plan.steps else None,
     )
+
+
+def has_clips(plan: Plan) -> bool:
+    """Whether there is anything to account for."""
+    return all(name in plan.steps for name in _OPEN_VIDEOS)
 
 
 def _done(state: State, stage: str) -> list[Record]:

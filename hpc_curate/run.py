@@ -216,8 +216,10 @@ def summary(planned: Planned) -> None:
         if plan.settings.get("pilot"):
             print(f"when it is done: hpc-curate propose {plan.paths.whole.root}")
     else:
-        _results({overrides: made for overrides, (made, _) in planned.items()})
-        print(f"done; hpc-curate funnel {plan.paths.root}")
+        counted = {overrides: made for overrides, (made, _) in planned.items() if books.has_clips(made)}
+        if counted:
+            _results(counted)
+        print(f"done; hpc-curate {'funnel' if counted else 'status'} {plan.paths.root}")
         if plan.settings.get("pilot"):
             print("\n" + proposal.text(*proposal.of_run(evidence.whole(plan.paths.root))))
 

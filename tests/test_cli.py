@@ -139,3 +139,13 @@ def test_completion_works_in_a_real_bash(tmp_path: Path) -> None:
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment)
     assert done.stdout.strip() == "launch=slurm", done.stderr
+
+
+def test_a_recipe_that_stops_before_there_are_clips_is_run_and_not_counted(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(tmp_path / "run")
+    assert cli.main(["run", f"input={videos}", f"run_dir={run}", "launch=inline", "stage=[scan]"]) == 0
+    assert capsys.readouterr().out.strip().endswith(f"done; hpc-curate status {run}")
+    assert cli.main(["funnel", run]) == 2
+    assert "needs stages scan and shots" in capsys.readouterr().err
