@@ -28,7 +28,7 @@ def read(plan: Plan, columns: Collection[str] | None = None) -> Books:
         ConfigError: the recipe makes no clips.
     """
     if not has_clips(plan):
-        raise ConfigError(f"the recipe of plan {plan.hash} stops before there are clips; it needs stages scan and shots")
+        raise ConfigError(f"recipe of plan {plan.hash} stops before there are clips: it needs stages scan and shots")
     state = State(plan, Ledger(plan.paths))
     gather = Gather(state, lambda stage: _done(state, stage))
     frozen = units.all_videos(plan.paths)
