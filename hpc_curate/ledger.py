@@ -193,7 +193,7 @@ class Ledger:
         last = self.attempt(stage, signature, unit)
         if last.token and last.failure is None:
             return
-        blocked = replace(last, item=None, failure="blocked", message=message)
+        blocked = replace(last, item=None, failure="blocked", message=message, began=time.time())
         tables.write_json(self.paths.attempts(stage, signature, unit), asdict(blocked))
 
     def mark(self, record: Record, claim: Claim | None = None) -> None:
@@ -260,7 +260,7 @@ class Ledger:
         if path.name.endswith(".tmp") or path.parent.name == "claims":
             return _modified(path) > record.finished
         attempt = self.attempt(record.stage, record.signature, record.unit)
-        return attempt.failure is not None or attempt.began > record.finished
+        return attempt.began > record.finished
 
     def _write(self, claim: Claim, attempt: Attempt) -> None:
         path = self.paths.attempts(claim.work.stage, claim.work.signature, claim.work.unit)
