@@ -38,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CurateError as error:
         print(f"hpc-curate: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
+    except PermissionError as error:
+        print(f"hpc-curate: {error.filename}: {error.strerror}; ask its owner, or see who may enter", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("hpc-curate: interrupted; the same command does what is missing", file=sys.stderr)
         return 130

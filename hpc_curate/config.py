@@ -207,6 +207,25 @@ def work(values: Mapping[str, Any]) -> Work:
     return made
 
 
+def check_launch(config: Mapping[str, Any]) -> None:
+    """A file of a site may set what the launcher has, on top of the launcher's own file.
+
+    Raises:
+        ConfigError: it sets something else, or instead of that file.
+    """
+    given = config["launch"]
+    kind = given.get("kind")
+    file = conf_dir() / "launch" / f"{kind}.yaml"
+    known = yaml.safe_load(file.read_text()) if file.is_file() else {}
+    if missing := set(known) - set(given):
+        raise ConfigError(
+            f"launch.kind={kind} without launch.{min(missing)} and others; say launch={kind}, "
+            f"or in a file of your own: defaults: [override /launch: {kind}]"
+        )
+    for name in set(given) - set(known) if known else ():
+        raise ConfigError(f"launch has no setting '{name}'; {nearest(name, known)}")
+
+
 def resolve(config: Any) -> dict[str, Any]:
     """A Hydra configuration as plain values, interpolations resolved.
 

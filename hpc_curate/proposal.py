@@ -259,7 +259,7 @@ def text(work: Work, proposals: Sequence[Proposal]) -> str:
         for note in one.notes:
             notes.setdefault(note, []).append(one.stage)
     said = [f"{', '.join(stages)}: {note}" for note, stages in notes.items()]
-    given = " \\\n  ".join(["hpc-curate run ...", *(" ".join(one.overrides()) for one in told)])
+    given = "\n  ".join(["to what you gave to hpc-curate run, add:", *(" ".join(one.overrides()) for one in told)])
     return "\n".join([head, "", _table(work, proposals), "", *_LEGEND, *said, "", given])
 
 

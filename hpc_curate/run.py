@@ -95,7 +95,10 @@ def dry_run(words: Words, as_json: bool) -> int:
     Raises:
         ConfigError: the command is wrong.
     """
-    asked = dict.fromkeys(overrides.apart(job)[0] for job in overrides.jobs(words))
+    found = [overrides.apart(job) for job in overrides.jobs(words)]
+    if any(work for _, work in found):
+        raise ConfigError("--dry-run shows what the whole line would do; leave out work.units and work.stages")
+    asked = dict.fromkeys(rest for rest, _ in found)
     seen = [outlook.look(*foresee(one)) for one in _checked(words, list(asked)).values()]
     print(json.dumps([asdict(one) for one in seen], indent=1) if as_json else "\n\n".join(map(outlook.text, seen)))
     return 0
@@ -167,6 +170,7 @@ def check(settings: dict[str, Any]) -> None:
     """
     config.unit(settings)
     config.source(settings)
+    config.check_launch(settings)
     pilot.asked(settings)
     _ = plans.build(settings, 0).limits
     container.check(settings)
@@ -191,6 +195,12 @@ def make_folders(settings: dict[str, Any]) -> None:
     """
     output = config.output(settings)
     places = {"output": None if output and delivery.is_store(output) else output, "run_dir": settings["run_dir"]}
+    for name, place in places.items():
+        try:
+            if place:  # what lies above it is no part of the run, and as open as folders are here
+                Path(place).absolute().parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{name}={place} cannot be made: {error.strerror}") from error
     privacy.apply(settings)
     for name, place in places.items():
         try:
@@ -235,11 +245,11 @@ def _results(made: Mapping[tuple[str, ...], Plan]) -> None:
         print(report_text.compare(dict(zip(names, funnels, strict=True))))
     for name, one, tables in zip(names, made.values(), found, strict=True):
         print(("" if len(made) == 1 else f"{name}, --plan {one.hash}: ") + outcome(tables))
-        place = State(one, Ledger(one.paths), verify=False).data_set()
-        if place:
+        state = State(one, Ledger(one.paths), verify=False)
+        if place := state.data_set():
             print(f"  data set: {place}")
-        if "report" in one.steps:
-            print(f"  report: {one.paths.report(one.hash) / 'index.html'}")
+        if page := state.report():
+            print(f"  report: {page}")
 
 
 def outcome(found: accounting.Books) -> str:

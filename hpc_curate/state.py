@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -53,6 +54,11 @@ class State:
         """Where the tars are; None for a recipe without pack, and before it is known what it packs."""
         signature = self.signature("pack") if "pack" in self.plan.steps else None
         return signature and delivery.place(config.output(self.plan.settings), self.plan.paths, signature)
+
+    def report(self) -> Path | None:
+        """The page of the report; it may have been made for an earlier plan that asked the same."""
+        record = self.done("report", 0) if "report" in self.plan.steps else None
+        return self.plan.paths.root / record.files[0][0] if record and record.files else None
 
     def _signature(self, step: Step) -> str | None:
         upstream: list[str] = []

@@ -35,6 +35,8 @@ MISTAKES = {
     "stage.scan.pack_per_s=-1": ("stage.scan.pack_per_s=-1", "above 0"),
     "output=/proc/nowhere/out": ("output=/proc/nowhere/out",),
     "~stage.gate.rules": ("cannot be taken out", "another choice"),
+    "+launch.slotts=2": ("launch has no setting 'slotts'", "'slots'"),
+    "launch.kind=slurm": ("launch.kind=slurm without", "override /launch: slurm"),
     "unit.gb=[": ("'unit.gb=['", "cannot be read"),
 }
 
@@ -149,3 +151,20 @@ def test_a_recipe_that_stops_before_there_are_clips_is_run_and_not_counted(
     assert capsys.readouterr().out.strip().endswith(f"done; hpc-curate status {run}")
     assert cli.main(["funnel", run]) == 2
     assert "needs stages scan and shots" in capsys.readouterr().err
+
+
+def test_folders_above_a_private_run_folder_are_not_made_private(videos: Path, tmp_path: Path) -> None:
+    above = tmp_path / "runs"
+    before = os.umask(0o022)
+    try:
+        assert cli.main(["run", f"input={videos}", f"run_dir={above / 'first'}", "launch=none", "stage=[scan]"]) == 0
+    finally:
+        os.umask(before)
+    assert above.stat().st_mode & 0o077 == 0o055
+    assert (above / "first").stat().st_mode & 0o077 == 0
+
+
+def test_a_dry_run_of_a_part_is_refused(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["run", "--dry-run", f"input={videos}", f"run_dir={tmp_path / 'run'}", "work.units=[0]"]
+    assert cli.main(given) == 2
+    assert "leave out work.units" in capsys.readouterr().err

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ import pytest
 from hpc_curate import accounting, books
 from hpc_curate import plan as plans
 from hpc_curate.io import child
+from hpc_curate.ledger import Ledger
+from hpc_curate.state import State
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -225,6 +228,12 @@ def test_status_says_done(run: Path) -> None:
     assert status["state"] == "done"
     assert all(stage["done"] == stage["units"] for stage in status["stages"])
     assert {stage["stage"]: stage["units"] for stage in status["stages"]}["scan"] == 3
+
+
+def test_the_report_is_found_by_a_plan_that_asks_the_same(run: Path) -> None:
+    same = replace(plans.load_latest(run), hash="of another resource")
+    page = State(same, Ledger(same.paths)).report()
+    assert page is not None and page.is_file()
 
 
 @pytest.mark.slow
