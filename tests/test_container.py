@@ -266,7 +266,7 @@ def test_videos_that_are_fetched_need_the_network(prepare: Prepare, tmp_path: Pa
         ("+container.images.embd=x.sif", "did you mean 'embed'"),
         ("+container.images.embed=/not/there.sif", "container.image: /not/there.sif is not there"),
         ("container.binds=[/not/there]", "container.binds: /not/there is not there"),
-        ("container.pass_env=['KEY=value']", "takes names of variables, without values"),
+        ("container.pass_env=['LANG=value']", "takes names of variables, without values"),
         ("container.pass_env=['$(id)']", "takes names of variables, without values"),
         ("container.network=off", "container.network='off' is no choice"),
         ("launch=local", "add container=none, or launch=slurm"),

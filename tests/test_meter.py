@@ -31,7 +31,8 @@ def test_children_side_by_side_count_together() -> None:
         for process in children:
             process.communicate(b"\n")
         memory_gb = meter.read().memory_gb
-    assert alone + 0.3 < memory_gb < alone + 0.45
+    # Three times 0.1 GB and their interpreters; what they share with this process counts in each.
+    assert alone + 0.3 < memory_gb < alone + 0.9
 
 
 def test_a_peak_of_the_worker_itself_is_never_missed() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hpc_curate import config
+from hpc_curate import config, overrides
 from hpc_curate import run as verb
 from hpc_curate.ledger import Ledger
 from hpc_curate.state import State
@@ -158,7 +158,8 @@ def test_an_object_of_the_same_size_with_other_bytes_is_found_when_asked_to_read
 def index_again(arguments: list[str]) -> str:
     """Let index look again, without the launcher, which would notice first; returns why it refused."""
     config.register()
-    plan = verb.prepare(next(verb.compose_all([*arguments[1:], "stage.index.rehash=true"])))
+    words = overrides.read([*arguments[1:], "stage.index.rehash=true"])
+    plan = verb.prepare(config.resolve(overrides.compose(words.ours)))
     assert Element(plan, "index", Allocation()).run([0]) == 1
     ledger = Ledger(plan.paths)
     signature = State(plan, ledger).signature("index")

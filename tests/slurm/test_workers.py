@@ -27,6 +27,10 @@ def videos(ffmpeg: str, tmp_path: Path) -> Path:
     for name, size, seconds in (("0", "640x480", 60), ("1", "64x48", 9), ("2", "64x48", 6), ("3", "64x48", 3)):
         source = ["-f", "lavfi", "-i", f"testsrc=s={size}:r=25:d={seconds}", "-c:v", "libx264", "-preset", "ultrafast"]
         subprocess.run([ffmpeg, "-v", "error", *source, folder / f"{name}.mp4"], check=True)
+    # Long enough to be caught in it, on a fast machine too.
+    minute = (folder / "0.mp4").rename(tmp_path / "minute.mp4")
+    again = ["-stream_loop", "4", "-i", minute, "-c", "copy", folder / "0.mp4"]
+    subprocess.run([ffmpeg, "-v", "error", *again], check=True)
     return folder
 
 
@@ -58,7 +62,7 @@ def test_each_worker_has_its_own_share_and_one_that_fails_leaves_the_other_alone
     monkeypatch.setenv("SLURM_KILL_BAD_EXIT", "1")  # as some sites have it
     cpus = len(os.sched_getaffinity(0))
     each = max(1, min(2, cpus // 2))  # a node has four
-    workers = ["resources.scan.workers_per_element=2", "resources.scan.units_per_element=2", "resources.scan.gpus=1"]
+    workers = ["+resources.scan.workers_per_element=2", "+resources.scan.units_per_element=2", "+resources.scan.gpus=1"]
     line = prepared(videos, *workers, f"resources.scan.cpus={each}", "resources.scan.memory_gb=2")
     obstacle = line.paths.parts("scan", line.static_signature("scan"), 1)
     obstacle.parent.mkdir(parents=True)
