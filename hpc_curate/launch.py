@@ -189,7 +189,7 @@ def _expect_done(plan: Plan, ledger: Ledger, name: str) -> None:
     lost = [unit for unit in state.missing(name) if not (state.allow_failed and state.failed(name, unit))]
     if not lost:
         return
-    signature = state.signature(name) or plan.static_signature(name)
+    signature = state.attempts_signature(name)
     why = ledger.attempt(name, signature, lost[0])
     lines = (why.message or "no word from its worker; see its log").strip().splitlines()
     raise UnitFailed(

@@ -37,7 +37,7 @@ def of_units(plan: Plan, stage: str, wanted: Iterable[int]) -> list[Path]:
             for index, mine in enumerate(submission.elements):
                 found += _of_element(plan, submission, index) if wanted & set(mine) else []
     state = State(plan, Ledger(plan.paths), verify=False)
-    signature = state.signature(stage) or plan.static_signature(stage)
+    signature = state.attempts_signature(stage)
     for unit in wanted:
         # What nobody queued through a submission: a unit that a plain batch script has done.
         record, attempt = state.record(stage, unit), state.ledger.attempt(stage, signature, unit)
@@ -89,7 +89,7 @@ def _standing(state: State, name: str, unit: int) -> str:
     record = state.done(name, unit)
     if record:
         return f"done by job {record.job} on {record.host} in {record.seconds:.1f} s"
-    attempt = state.ledger.attempt(name, state.signature(name) or state.plan.static_signature(name), unit)
+    attempt = state.ledger.attempt(name, state.attempts_signature(name), unit)
     if not attempt.token and not attempt.failure:
         return "not begun"
     by = f" by job {attempt.job} on {attempt.host}" if attempt.job else ""

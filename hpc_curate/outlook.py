@@ -90,10 +90,6 @@ class Rehearsal:
     arrays: list[Array] = field(default_factory=list)
 
     @property
-    def me(self) -> str | None:
-        return None
-
-    @property
     def _real(self) -> slurm_jobs.Slurm:
         return slurm_jobs.Slurm(self.plan, launch.element, launch.relay)
 

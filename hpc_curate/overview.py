@@ -88,25 +88,28 @@ def look(plan: Plan, queue: Queue | None = None) -> Status:
     stages = [_stage(state, name, queue, now) for name in plan.steps]
     open_stages = [stage for stage in stages if _open_units(stage)]
     known = [stage.left_s for stage in open_stages if stage.left_s is not None]
+    mine = overall(stages, bool(queue.of(plan)) or queue.is_unknown)
     return Status(
         run=str(plan.paths.root),
         plan=plan.hash,
-        state=overall(stages, bool(queue.of(plan)) or queue.is_unknown),
+        state=mine,
         scheduler=queue.scheduler,
         stages=stages,
         data_set=state.data_set(),
         left_s=sum(known) if known else None,
         unknown=[stage.stage for stage in open_stages if stage.left_s is None],
         words=queue.words(plan),
-        plans=others(plan, queue),
+        plans=others(plan, queue, mine),
     )
 
 
-def others(plan: Plan, queue: Queue) -> list[Sibling]:
-    """The plans of the run folder, if there are several."""
+def others(plan: Plan, queue: Queue, mine: str | None = None) -> list[Sibling]:
+    """The plans of the run folder, if there are several; `mine` is the state of this one, if it is known."""
     now = time.time()
 
     def state_of(other: Plan) -> str:
+        if mine and other.hash == plan.hash:
+            return mine
         state = State(other, Ledger(other.paths), verify=False)
         return overall(
             [_stage(state, name, queue, now) for name in other.steps], bool(queue.of(other)) or queue.is_unknown

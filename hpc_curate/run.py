@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -195,22 +195,22 @@ def make_folders(settings: dict[str, Any]) -> None:
     """
     output = config.output(settings)
     places = {"output": None if output and delivery.is_store(output) else output, "run_dir": settings["run_dir"]}
-    for name, place in places.items():
-        try:
-            if place:  # what lies above it is no part of the run, and as open as folders are here
-                Path(place).absolute().parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"{name}={place} cannot be made: {error.strerror}") from error
+    # What lies above a run is no part of it, and as open as folders are here.
+    _make(places, lambda folder: folder.absolute().parent.mkdir(parents=True, exist_ok=True))
     privacy.apply(settings)
-    for name, place in places.items():
-        try:
-            if place:
-                privacy.make_folder(Path(place), settings)
-        except OSError as error:
-            raise ConfigError(f"{name}={place} cannot be made: {error.strerror}") from error
+    _make(places, lambda folder: privacy.make_folder(folder, settings))
     paths = RunPaths(Path(settings["run_dir"]))
     privacy.warn(paths.root, settings)
     paths.hydra.mkdir(parents=True, exist_ok=True)  # everybody makes a folder in there, and alone writes to it
+
+
+def _make(places: Mapping[str, str | None], make: Callable[[Path], None]) -> None:
+    for name, place in places.items():
+        try:
+            if place:
+                make(Path(place))
+        except OSError as error:
+            raise ConfigError(f"{name}={place} cannot be made: {error.strerror}") from error
 
 
 def summary(planned: Planned) -> None:

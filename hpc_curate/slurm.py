@@ -176,6 +176,14 @@ def _indices(text: str) -> Iterator[int]:
             yield from range(int(first), int(last or first) + 1)
 
 
+def by_name(tasks: Iterable[Task]) -> dict[str, list[Task]]:
+    """Elements by the name of their job, which is that of its submission."""
+    found: dict[str, list[Task]] = {}
+    for task in tasks:
+        found.setdefault(task.name, []).append(task)
+    return found
+
+
 def live(submitted: Sequence[Submission]) -> list[Live]:
     """Which submissions still have elements in the queue: one call for all of them.
 
@@ -184,12 +192,10 @@ def live(submitted: Sequence[Submission]) -> list[Live]:
     """
     if not submitted:
         return []
-    by_name: dict[str, list[Task]] = {}
-    for task in queue({one.user for one in submitted}, patience=()):
-        by_name.setdefault(task.name, []).append(task)
+    listed = by_name(queue({one.user for one in submitted}, patience=()))
     found = []
     for submission in submitted:
-        tasks = by_name.get(submission.name, [])
+        tasks = listed.get(submission.name, [])
         if tasks:
             units = tuple(unit for task in tasks for unit in submission.elements[task.index])
             running = sum(task.state in ("RUNNING", "COMPLETING") for task in tasks)

@@ -83,7 +83,7 @@ def queue(plan: Plan, ask: Ask = slurm.live) -> Queue:
 def of_stage(state: State, name: str, queued: Queue) -> list[Standing]:
     """The units of a stage that are not done."""
     plan = state.plan
-    signature = state.signature(name) or plan.static_signature(name)
+    signature = state.attempts_signature(name)
     attempts = state.ledger.attempts(name, signature)
     having = queued.having(plan, name)
     found = []

@@ -50,6 +50,10 @@ class State:
             self._signatures[name] = self._signature(self.plan.steps[name])
         return self._signatures[name]
 
+    def attempts_signature(self, name: str) -> str:
+        """The signature that attempts at a stage lie under: the full one, or as much of it as can be known yet."""
+        return self.signature(name) or self.plan.static_signature(name)
+
     def data_set(self) -> str | None:
         """Where the tars are; None for a recipe without pack, and before it is known what it packs."""
         signature = self.signature("pack") if "pack" in self.plan.steps else None

@@ -18,7 +18,7 @@ from hpc_curate import claims, submissions
 from hpc_curate.claims import Claim, Holder, Work
 from hpc_curate.errors import Claimed, ConfigError, SchedulerError, Unanswered
 from hpc_curate.plan import Plan
-from hpc_curate.slurm import Answer, Limits, Task
+from hpc_curate.slurm import Answer, Limits, Task, by_name
 from hpc_curate.submissions import RELAY, Submission
 
 log = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ class Wave:
 
     def _settle(self, tasks: Sequence[Task]) -> None:
         """Find out which elements of earlier submissions are not over."""
-        listed = _by_name(tasks)
+        listed = by_name(tasks)
         doubted = []
         for submission in submissions.every(self.plan.paths):
             if submission.here:
@@ -145,7 +145,7 @@ class Wave:
         except SchedulerError as error:
             log.warning("what squeue does not show any more counts as queued: %s", error)
             answer = Answer((), complete=False)
-        said = _by_name(answer.tasks)
+        said = by_name(answer.tasks)
         for submission in doubted:
             here = said.get(submission.name, [])
             alive = {task.index for task in here if not task.ended}
@@ -276,10 +276,3 @@ class Wave:
         self._known[submission.name] = submission
         self._open[submission.name] = set(range(len(elements)))
         return job_id
-
-
-def _by_name(tasks: Sequence[Task]) -> dict[str, list[Task]]:
-    found: dict[str, list[Task]] = {}
-    for task in tasks:
-        found.setdefault(task.name, []).append(task)
-    return found
