@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             return run.main(arguments[1:])
         if arguments[:1] == ["doctor"]:
-            from hpc_curate import doctor
+            from hpc_curate.planning import doctor
 
             return doctor.main(arguments[1:])
         return _verb(_parser().parse_args(arguments))

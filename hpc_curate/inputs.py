@@ -1,4 +1,4 @@
-"""What a stage may read, by name and never by path. `reader.py` is the run folder's answer; tests bring their own."""
+"""What a stage may read, by name and never by path. Runs answer with `run_folder.reader`; tests bring their own."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hpc_curate.records import Video
 from hpc_curate.stage import Clip, Resources
 
 if TYPE_CHECKING:
-    from hpc_curate.accounting import Books
     from hpc_curate.io.delivery import Delivery
+    from hpc_curate.run_folder.accounting import Books
 
 
 class Inputs(Protocol):

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpc_curate import launch, slurm
+from hpc_curate import launch
 from hpc_curate import plan as plans
+from hpc_curate.cluster import slurm
 from hpc_curate.config import Work
 from hpc_curate.errors import ConfigError, CurateError
 from hpc_curate.nearest import nearest

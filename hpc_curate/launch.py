@@ -16,20 +16,23 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from hpc_curate import binding, config, privacy, slurm, slurm_jobs, submissions
+from hpc_curate import config
 from hpc_curate import plan as plans
-from hpc_curate.binding import Place
+from hpc_curate.cluster import slurm, slurm_jobs
+from hpc_curate.cluster.slurm_jobs import START_ME_AGAIN
+from hpc_curate.cluster.waves import Wave
+from hpc_curate.element import binding
+from hpc_curate.element.binding import Place
+from hpc_curate.element.worker import Allocation, Element, catch_signals
 from hpc_curate.errors import ConfigError, CurateError, Preempted, UnitFailed
 from hpc_curate.io import delivery
-from hpc_curate.ledger import Ledger
 from hpc_curate.nearest import nearest
 from hpc_curate.plan import Plan
-from hpc_curate.slurm_jobs import START_ME_AGAIN
+from hpc_curate.run_folder import privacy, submissions
+from hpc_curate.run_folder.ledger import Ledger
+from hpc_curate.run_folder.state import State
+from hpc_curate.run_folder.submissions import Submission
 from hpc_curate.stage import Resources
-from hpc_curate.state import State
-from hpc_curate.submissions import Submission
-from hpc_curate.waves import Wave
-from hpc_curate.worker import Allocation, Element, catch_signals
 
 log = logging.getLogger(__name__)
 

@@ -13,31 +13,20 @@ from typing import Any
 
 import pyarrow as pa
 
-from hpc_curate import (
-    accounting,
-    books,
-    config,
-    container,
-    evidence,
-    jobs,
-    outlook,
-    overrides,
-    pilot,
-    privacy,
-    proposal,
-    sources,
-    units,
-)
+from hpc_curate import config, jobs, overrides, sources, units
 from hpc_curate import plan as plans
+from hpc_curate.cluster import container
 from hpc_curate.errors import ConfigError
 from hpc_curate.io import delivery
 from hpc_curate.io.paths import RunPaths
 from hpc_curate.jobs import Job, Jobs
-from hpc_curate.ledger import Ledger
 from hpc_curate.overrides import Words, compose
 from hpc_curate.plan import Plan
+from hpc_curate.planning import evidence, outlook, pilot, proposal
 from hpc_curate.report import text as report_text
-from hpc_curate.state import State
+from hpc_curate.run_folder import accounting, books, privacy
+from hpc_curate.run_folder.ledger import Ledger
+from hpc_curate.run_folder.state import State
 
 _DRY_RUN, _JSON = "--dry-run", "--json"
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hpc_curate.faults import environment_faults
+from hpc_curate.element.faults import environment_faults
 from hpc_curate.io.paths import RunPaths
 from hpc_curate.io.tables import read_table, write_table
 from hpc_curate.records import UNITS, Video, video_id

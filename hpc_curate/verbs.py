@@ -10,26 +10,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from hpc_curate import (
-    accounting,
-    books,
-    jobs,
-    logfiles,
-    overview,
-    privacy,
-    processes,
-    retrying,
-    run,
-    slurm,
-    standing,
-    submissions,
-    watch,
-)
+from hpc_curate import jobs, run
 from hpc_curate import plan as plans
+from hpc_curate.cluster import processes, slurm
 from hpc_curate.errors import ConfigError
 from hpc_curate.io.export import write_rows
+from hpc_curate.monitoring import logfiles, overview, retrying, standing, watch
 from hpc_curate.nearest import nearest
 from hpc_curate.report import progress, text
+from hpc_curate.run_folder import accounting, books, privacy, submissions
 
 _COMPLETION = """_hpc_curate() {
     local IFS=$'\\n'
@@ -55,7 +44,7 @@ def status(given: argparse.Namespace) -> int:
 
 def propose(given: argparse.Namespace) -> int:
     """Print what the rest should be given, from what is done."""
-    from hpc_curate import evidence, proposal
+    from hpc_curate.planning import evidence, proposal
 
     work, found = proposal.of_run(evidence.whole(given.run, given.plan), given.parallel)
     print(json.dumps([asdict(one) for one in found], indent=1) if given.json else proposal.text(work, found))

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from hpc_curate import code, launch, submissions
+from hpc_curate import code, launch
+from hpc_curate.run_folder import submissions
 
 
 def test_an_element_of_other_code_stops_and_says_so(prepared: Any, caplog: pytest.LogCaptureFixture) -> None:

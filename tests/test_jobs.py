@@ -10,9 +10,9 @@ import pytest
 
 from hpc_curate import cli, complete, config, jobs, overrides, run
 from hpc_curate.errors import ConfigError
-from hpc_curate.ledger import Ledger
 from hpc_curate.plan import Plan
-from hpc_curate.state import State
+from hpc_curate.run_folder.ledger import Ledger
+from hpc_curate.run_folder.state import State
 
 
 @pytest.fixture

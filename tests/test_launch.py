@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from hpc_curate import claims, cli, launch, submissions
+from hpc_curate import cli, launch
 from hpc_curate.errors import ConfigError, SchedulerError
-from hpc_curate.ledger import Ledger
+from hpc_curate.run_folder import claims, submissions
+from hpc_curate.run_folder.ledger import Ledger
 from hpc_curate.stage import Resources
 
 

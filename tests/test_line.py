@@ -21,11 +21,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from hpc_curate import accounting, books
 from hpc_curate import plan as plans
 from hpc_curate.io import child
-from hpc_curate.ledger import Ledger
-from hpc_curate.state import State
+from hpc_curate.run_folder import accounting, books
+from hpc_curate.run_folder.ledger import Ledger
+from hpc_curate.run_folder.state import State
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -12,12 +12,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from hpc_curate import accounting, books, config, launch
+from hpc_curate import config, launch
 from hpc_curate import plan as plans
 from hpc_curate import run as runs
+from hpc_curate.element.worker import Allocation, Element
 from hpc_curate.plan import Plan
-from hpc_curate.state import kept_hash
-from hpc_curate.worker import Allocation, Element
+from hpc_curate.run_folder import accounting, books
+from hpc_curate.run_folder.state import kept_hash
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -17,7 +17,7 @@ import time
 import faiss
 import numpy as np
 
-from hpc_curate.neighbours import Pairs, Search, similar_pairs
+from hpc_curate.clips.neighbours import Pairs, Search, similar_pairs
 
 COSINES = (0.95, 0.99)
 ROUNDING = 1e-4  # what float16 and the five digits of a similarity can move

@@ -25,11 +25,13 @@ from pathlib import Path
 import synthetic_run
 from synthetic_run import Synthetic
 
-from hpc_curate import accounting, books, launch, overview, plan
-from hpc_curate.ledger import Ledger
-from hpc_curate.reader import Reader
-from hpc_curate.state import State
-from hpc_curate.worker import Allocation, Element
+from hpc_curate import launch, plan
+from hpc_curate.element.worker import Allocation, Element
+from hpc_curate.monitoring import overview
+from hpc_curate.run_folder import accounting, books
+from hpc_curate.run_folder.ledger import Ledger
+from hpc_curate.run_folder.reader import Reader
+from hpc_curate.run_folder.state import State
 
 UNITS = 100_000
 ELEMENT = 10  # units of one element

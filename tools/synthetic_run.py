@@ -17,10 +17,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hpc_curate import config, plan, run, units
-from hpc_curate.ledger import Ledger, Output, Record
 from hpc_curate.overrides import compose
 from hpc_curate.records import digest
-from hpc_curate.state import State, kept_hash, piece_hash
+from hpc_curate.run_folder.ledger import Ledger, Output, Record
+from hpc_curate.run_folder.state import State, kept_hash, piece_hash
 
 VIDEOS_PER_UNIT = 4
 CLIPS_PER_VIDEO = 25

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from hpc_curate import credentials
+from hpc_curate.element.faults import environment_faults
 from hpc_curate.errors import BadInput, ConfigError, CurateError, EnvironmentFault
-from hpc_curate.faults import environment_faults
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

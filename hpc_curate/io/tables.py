@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hpc_curate.faults import environment_faults
+from hpc_curate.element.faults import environment_faults
 
 _READERS = 8  # files read at a time: on a network file system, opening one is mostly waiting
 _JOINED = 256  # files to a table: a hundred thousand chunks of a column cost more than their rows

@@ -10,8 +10,8 @@ import stat
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from hpc_curate.element.faults import environment_faults
 from hpc_curate.errors import BadInput, EnvironmentFault
-from hpc_curate.faults import environment_faults
 from hpc_curate.io.s5cmd import ObjectStore, SourceSettings
 from hpc_curate.records import Video, local_path
 

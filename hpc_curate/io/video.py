@@ -11,8 +11,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
+from hpc_curate.element.faults import environment_faults
 from hpc_curate.errors import BadInput, CurateError
-from hpc_curate.faults import environment_faults
 from hpc_curate.io import child
 from hpc_curate.io.child import Child, Finished, Limits
 from hpc_curate.io.pipes import Clock, Grid, Picture, Pipes

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
-from hpc_curate.accounting import FAILED, TOTALS
 from hpc_curate.report import charts
 from hpc_curate.report.charts import Bounds
 from hpc_curate.report.markup import Child, Markup, join, table, tag
 from hpc_curate.report.text import clock
+from hpc_curate.run_folder.accounting import FAILED, TOTALS
 
 _ROWS = 200  # of a table; the rest is in the Parquet files
 _STYLE = Path(__file__).with_name("report.css")

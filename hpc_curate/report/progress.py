@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from hpc_curate.overview import BLOCKED, DONE, FAILED, KINDS, RUNNING, StageStatus, Status
+from hpc_curate.monitoring.overview import BLOCKED, DONE, FAILED, KINDS, RUNNING, StageStatus, Status
+from hpc_curate.monitoring.siblings import Sibling
 from hpc_curate.report.text import aligned, plain
-from hpc_curate.siblings import Sibling
 
 _AT_WORK = 5  # lines
 _DIFFERENCES = 3

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from hpc_curate.accounting import TOTALS
+from hpc_curate.run_folder.accounting import TOTALS
 
 _REASONS = 6  # of one step; the rest is one line
 _WIDEST = 60  # characters of a reason

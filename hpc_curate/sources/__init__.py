@@ -20,8 +20,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from hpc_curate import credentials
+from hpc_curate.element.faults import environment_faults
 from hpc_curate.errors import ConfigError
-from hpc_curate.faults import environment_faults
 from hpc_curate.io.s5cmd import SourceSettings
 from hpc_curate.records import UNITS, local_path, local_uri
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pyarrow as pa
 
+from hpc_curate.element.faults import environment_faults
 from hpc_curate.errors import BadInput
-from hpc_curate.faults import environment_faults
 from hpc_curate.io import child, encode, remux
 from hpc_curate.io.encode import Encoding, Made, Rectangle, Source, Wanted
 from hpc_curate.records import Span, seconds, video_of

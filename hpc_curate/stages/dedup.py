@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hpc_curate.clips.hashes import BITS, member_pairs, similar_hashes
+from hpc_curate.clips.neighbours import Pairs, Search, similar_pairs
 from hpc_curate.errors import ConfigError
-from hpc_curate.hashes import BITS, member_pairs, similar_hashes
 from hpc_curate.inputs import Inputs
 from hpc_curate.models import DUPLICATE_SIMILARITY
-from hpc_curate.neighbours import Pairs, Search, similar_pairs
 from hpc_curate.stage import Merge, Resources, Tables
 
 EDGES = pa.schema(

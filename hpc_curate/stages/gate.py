@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pyarrow as pa
 
-from hpc_curate.rules import Rule, apply, columns, parse
+from hpc_curate.clips.rules import Rule, apply, columns, parse
 from hpc_curate.stage import Filter, Item, PerUnit, Tables
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ ROWS = pa.schema(
 class Gate(Filter, PerUnit):
     """Rules with absolute bounds on the columns of shots; without rules it keeps every clip.
 
-    A unit sees its own clips only, so percentiles are refused. The rules are those of `hpc_curate.rules`.
+    A unit sees its own clips only, so percentiles are refused. The rules are those of `hpc_curate.clips.rules`.
     """
 
     name: ClassVar[str] = "gate"

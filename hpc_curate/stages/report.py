@@ -12,13 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hpc_curate import accounting, rules
-from hpc_curate.accounting import FAILED, FUNNEL, KEPT, REJECTED, Books
+from hpc_curate.clips import rules
+from hpc_curate.clips.rules import Rule
 from hpc_curate.errors import BadInput
 from hpc_curate.io import tables
 from hpc_curate.report.charts import Bounds, short
 from hpc_curate.report.page import Page, Sample, Spread, render
-from hpc_curate.rules import Rule
+from hpc_curate.run_folder import accounting
+from hpc_curate.run_folder.accounting import FAILED, FUNNEL, KEPT, REJECTED, Books
 from hpc_curate.stage import Merge, Tables
 from hpc_curate.stages.select import DUPLICATE
 

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hpc_curate.clips.keepers import resolve
+from hpc_curate.clips.rules import Rule, apply, column, columns, parse
 from hpc_curate.errors import ConfigError, MergeRefused
-from hpc_curate.keepers import resolve
 from hpc_curate.nearest import nearest
-from hpc_curate.rules import Rule, apply, column, columns, parse
 from hpc_curate.stage import Filter, Merge, Tables
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Select(Filter, Merge):
     """Rules on any column, then the best of each group of near-duplicates. Computes no score, searches nothing.
 
     A clip that the gate rejected stays rejected, with the gate's reason; a clip that a scorer could not score has
-    failed and is not judged. The others meet the rules of `hpc_curate.rules`, whose percentiles are over these clips.
+    failed and is not judged. The others meet the rules of `clips.rules`, whose percentiles are over these clips.
     Survivors are walked best first, and a clip is dropped only if an already kept one has an edge to it: no chains,
     and a group whose best member failed a rule keeps its second best.
     """

@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
+from hpc_curate.clips.spans import Cut, Longer, Rules, cut
 from hpc_curate.cutters import Cutter
 from hpc_curate.errors import ConfigError, UnitFailed
 from hpc_curate.inputs import Inputs
 from hpc_curate.measures import Facts, Measure, Series
 from hpc_curate.records import CLIPS, Span, clip_id, seconds
-from hpc_curate.spans import Cut, Longer, Rules, cut
 from hpc_curate.stage import Item, PerUnit, Tables
 
 # One row per usable video: the seconds of its clips and of the other columns add up to its duration.

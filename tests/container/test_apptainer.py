@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from hpc_curate import __version__, config, container, launch, plan, run
+from hpc_curate import __version__, config, launch, plan, run
+from hpc_curate.cluster import container
 
 Prepare = Callable[..., plan.Plan]
 

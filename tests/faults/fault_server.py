@@ -29,11 +29,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hpc_curate import claims, task, worker
-from hpc_curate.faults import environment_faults
+from hpc_curate.element import task, worker
+from hpc_curate.element.faults import environment_faults
+from hpc_curate.element.worker import Allocation, Element, catch_signals
 from hpc_curate.io import tables
-from hpc_curate.ledger import Attempt, Ledger
-from hpc_curate.worker import Allocation, Element, catch_signals
+from hpc_curate.run_folder import claims
+from hpc_curate.run_folder.ledger import Attempt, Ledger
 
 _spec = importlib.util.spec_from_file_location("toy_line", Path(__file__).with_name("toy_line.py"))
 assert _spec and _spec.loader

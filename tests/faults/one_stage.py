@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc_curate import plan as plans
-from hpc_curate.worker import Allocation, Element
+from hpc_curate.element.worker import Allocation, Element
 
 WATCHED = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir"}
 

@@ -16,8 +16,8 @@ import pytest
 
 from hpc_curate import config, launch
 from hpc_curate import run as runs
+from hpc_curate.element.worker import Allocation, Element
 from hpc_curate.plan import Plan
-from hpc_curate.worker import Allocation, Element
 
 pytestmark = pytest.mark.timeout(3600)
 

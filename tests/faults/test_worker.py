@@ -18,11 +18,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from hpc_curate import claims
+from hpc_curate.element.worker import Allocation, Element
 from hpc_curate.errors import EnvironmentFault, Preempted
-from hpc_curate.ledger import Ledger, Record
-from hpc_curate.state import State
-from hpc_curate.worker import Allocation, Element
+from hpc_curate.run_folder import claims
+from hpc_curate.run_folder.ledger import Ledger, Record
+from hpc_curate.run_folder.state import State
 
 SCRIPT = Path(__file__).with_name("toy_line.py")
 _spec = importlib.util.spec_from_file_location("toy_line", SCRIPT)

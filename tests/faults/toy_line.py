@@ -25,11 +25,11 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from hpc_curate.element.worker import Allocation, Element
 from hpc_curate.errors import BadInput
 from hpc_curate.io.paths import RunPaths
 from hpc_curate.plan import Plan, Step
 from hpc_curate.stage import Filter, Item, Merge, PerUnit, Resources
-from hpc_curate.worker import Allocation, Element
 
 UNITS, PER_UNIT = 3, 8
 WATCHED = {"open", "os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir"}

@@ -2,8 +2,8 @@
 
 import pyarrow as pa
 
-from hpc_curate.accounting import FUNNEL
 from hpc_curate.report import text
+from hpc_curate.run_folder.accounting import FUNNEL
 
 
 def funnel(*rows):

@@ -14,9 +14,9 @@ import pytest
 
 from hpc_curate import config, overrides
 from hpc_curate import run as verb
-from hpc_curate.ledger import Ledger
-from hpc_curate.state import State
-from hpc_curate.worker import Allocation, Element
+from hpc_curate.element.worker import Allocation, Element
+from hpc_curate.run_folder.ledger import Ledger
+from hpc_curate.run_folder.state import State
 
 pytestmark = pytest.mark.timeout(600)
 

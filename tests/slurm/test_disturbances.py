@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from hpc_curate import plan
-from hpc_curate.ledger import Attempt, Ledger
+from hpc_curate.run_folder.ledger import Attempt, Ledger
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from hpc_curate import plan
-from hpc_curate.ledger import Ledger
 from hpc_curate.plan import Plan
-from hpc_curate.state import State
+from hpc_curate.run_folder.ledger import Ledger
+from hpc_curate.run_folder.state import State
 
 pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
 pytestmark = pytest.mark.timeout(600)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hpc_curate import slurm as slurm_commands
-from hpc_curate.slurm import Answer
+from hpc_curate.cluster import slurm as slurm_commands
+from hpc_curate.cluster.slurm import Answer
 
 NAME = "hpc-asked-twice"
 

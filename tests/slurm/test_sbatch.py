@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from hpc_curate import cli, plan
-from hpc_curate.ledger import Ledger
 from hpc_curate.plan import Plan
-from hpc_curate.state import State
+from hpc_curate.run_folder.ledger import Ledger
+from hpc_curate.run_folder.state import State
 
 SCRIPT = Path(__file__).resolve().parents[2] / "slurm" / "one_unit.sbatch"
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from hpc_curate import config, launch, run, submissions
-from hpc_curate.ledger import Ledger
+from hpc_curate import config, launch, run
 from hpc_curate.plan import Plan
+from hpc_curate.run_folder import submissions
+from hpc_curate.run_folder.ledger import Ledger
 
 CLUSTER = ("launch=slurm", "launch.cpu_partition=cpu", "launch.gpu_partition=gpu", "launch.grace_s=5")
 SMALL = ("stage=[scan]", "measure=[exposure]", "cutter=stride", "unit.videos=1")

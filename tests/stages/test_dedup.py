@@ -2,8 +2,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from hpc_curate.clips.neighbours import Pairs
 from hpc_curate.errors import ConfigError, UnitFailed
-from hpc_curate.neighbours import Pairs
 from hpc_curate.stage import Resources
 from hpc_curate.stages.dedup import Dedup, components
 

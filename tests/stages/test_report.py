@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hpc_curate.accounting import UNIT_STATES, Books
 from hpc_curate.errors import BadInput, MergeRefused
 from hpc_curate.records import CLIPS, UNITS, VIDEOS
+from hpc_curate.run_folder.accounting import UNIT_STATES, Books
 from hpc_curate.stage import Clip
 from hpc_curate.stages.report import Report, spreads
 from hpc_curate.stages.shots import SHOT_COUNTS
@@ -183,7 +183,7 @@ def test_the_same_run_makes_the_same_page(tmp_path):
 
 
 def test_the_bounds_that_are_drawn_hold_the_gates_and_the_percentiles():
-    from hpc_curate import accounting
+    from hpc_curate.run_folder import accounting
 
     motion, codec = spreads(books(), accounting.clip_rows(books()), QUESTION)
     judged = [number for number in range(1, 33) if number not in (31, 32)]

@@ -1,0 +1,45 @@
+"""The processes that launch=local has started on this machine, whoever asks and from wherever."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from hpc_curate.cluster.slurm import Live
+from hpc_curate.io.paths import RunPaths
+from hpc_curate.run_folder.submissions import Submission
+
+
+def live(paths: RunPaths, submitted: Sequence[Submission]) -> list[Live]:
+    """Which submissions still have processes here."""
+    found = []
+    for submission in submitted:
+        elements = [at for at, pid in enumerate(submission.pids) if _is_ours(paths, submission, pid)]
+        if elements and submission.job_id:
+            units = tuple(sorted(submission.units(elements)))
+            found.append(Live(submission, submission.job_id, units, running=len(elements)))
+    return found
+
+
+def stop(paths: RunPaths, submitted: Sequence[Submission]) -> int:
+    """Ask them to stop after the item in flight; returns how many were asked."""
+    asked = 0
+    for submission in submitted:
+        for pid in submission.pids:
+            if _is_ours(paths, submission, pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGTERM)
+                    asked += 1
+    return asked
+
+
+def _is_ours(paths: RunPaths, submission: Submission, pid: str) -> bool:
+    """Whether it runs, and is the one: its number may be another machine's, or may have gone to another process."""
+    try:
+        folder = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").rpartition("\0")[2]
+        return bool(folder) and Path(folder).samefile(paths.logs(submission.stage, submission.user))
+    except (OSError, ValueError):
+        return False

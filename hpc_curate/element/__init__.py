@@ -1,0 +1,1 @@
+"""What one element of an array does with its units."""

@@ -1,0 +1,1 @@
+"""What a person asks while it runs: how far, how fast, what failed and why, and what to try again."""

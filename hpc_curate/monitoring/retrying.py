@@ -1,0 +1,242 @@
+"""What to try again: units that are not done, by what ended them, and units whose rows were given up too early.
+
+Errors that are data (a damaged file, a clip without frames) are results: they are never tried again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+
+from hpc_curate import launch
+from hpc_curate import plan as plans
+from hpc_curate.cluster import slurm
+from hpc_curate.errors import ConfigError, SchedulerError
+from hpc_curate.io import tables
+from hpc_curate.monitoring import causes, standing
+from hpc_curate.monitoring.standing import BLOCKED, ENVIRONMENT, FAILED, STOPPED, Queue, Standing
+from hpc_curate.plan import Plan
+from hpc_curate.run_folder.ledger import Attempt, Ledger, Record
+from hpc_curate.run_folder.state import State
+from hpc_curate.stage import PerUnit
+
+TRANSIENT, OOM, TIMEOUT, QUARANTINED, ALL = "transient", "oom", "timeout", "quarantined", "all"
+CLASSES = (TRANSIENT, OOM, TIMEOUT, QUARANTINED, ALL)
+# Of the machine, or of a limit that may have been met by chance, as they stand in the error column.
+_NOT_DATA = re.compile(
+    r"^quarantined: |killed \(SIGKILL\)|time limit: |no permission to read it|Permission denied|Input/output error"
+    r"|Stale file handle|Cannot allocate memory"
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Units of a stage that are tried again for the same reason."""
+
+    stage: str
+    kind: str  # failed, blocked, transient, oom, timeout, quarantined
+    units: tuple[int, ...]
+    reason: str  # in words
+    hosts: tuple[str, ...] = ()  # that were at fault
+
+
+@dataclass(frozen=True)
+class Retry:
+    """What is about to be done."""
+
+    plan: Plan  # with more memory or time, where asked for
+    cases: tuple[Case, ...]
+    left: tuple[Case, ...]  # not of the class that was asked for
+    more: tuple[str, ...]  # settings that are raised, in words
+    data_errors: int  # rows with an error that is a result
+    missing: int  # units that are not done
+    wanted: str | None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is to be done: what is only pending goes on unless a class was asked for."""
+        return not self.cases and (self.wanted is not None or not self.missing)
+
+    @property
+    def exclude(self) -> tuple[str, ...]:
+        """Hosts that had a fault of their own."""
+        return tuple(sorted({host for case in self.cases for host in case.hosts}))
+
+
+def decide(plan: Plan, stages: Sequence[str], wanted: str | None, factor: float) -> Retry:
+    """Find what is to be tried again.
+
+    Args:
+        wanted: one of `CLASSES`; None: what failed, is blocked or was ended by chance.
+        factor: of memory (oom) or time (timeout).
+
+    Raises:
+        SchedulerError: Slurm does not answer.
+        ConfigError: units would be done again as a whole while something of the run is queued or running.
+    """
+    state = State(plan, Ledger(plan.paths))
+    queue = standing.queue(plan)
+    if queue.scheduler.startswith("silent"):
+        raise SchedulerError(f"Slurm is {queue.scheduler}; nothing is retried on a guess")
+    meant = {TRANSIENT, FAILED, BLOCKED} if wanted is None else {wanted}
+    if wanted == ALL:
+        meant = {TRANSIENT, FAILED, BLOCKED, OOM, TIMEOUT, QUARANTINED}
+    troubled = {name: _troubled(state, name, queue) for name in stages}
+    accounted = _asked_of_accounting([one for ones in troubled.values() for one in ones])
+    found = [case for name, ones in troubled.items() for case in _cases(name, ones, accounted)]
+    rows = [_rows_given_up(state, name) for name in stages]
+    found += [case for case, _ in rows if case]
+    if any(case.kind in meant for case in found):
+        meant.add(BLOCKED)  # what comes after it may be free then
+    cases = tuple(case for case in found if case.kind in meant)
+    if queue.live and any(case.kind == QUARANTINED for case in cases):
+        # Its files are removed, and others may be reading them.
+        raise ConfigError("something of this run is queued or running; wait for it, or cancel it, then retry")
+    left = tuple(case for case in found if case.kind not in meant)
+    raised, more = _raised(plan, cases, factor)
+    missing = sum(len(state.missing(name)) for name in plan.steps)
+    return Retry(raised, cases, left, more, sum(data for _, data in rows), missing, wanted)
+
+
+def do(retry: Retry) -> None:
+    """Forgive, reopen, and launch what is missing.
+
+    Raises:
+        CurateError: as `launch.run`.
+    """
+    plan = retry.plan
+    ledger = Ledger(plan.paths)
+    state = State(plan, ledger, verify=False)
+    for case in retry.cases:
+        signature = state.signature(case.stage) or plan.static_signature(case.stage)
+        for unit in case.units:
+            if case.kind == QUARANTINED:
+                ledger.reopen(case.stage, signature, unit)
+            ledger.forgive(case.stage, signature, unit)
+    plans.save(plan)
+    left: dict[str, set[int]] = {}
+    for case in retry.left:
+        if case.kind != QUARANTINED:  # those are done
+            left.setdefault(case.stage, set()).update(case.units)
+    launch.run(plan, launch.Without(retry.exclude, left))
+
+
+def text(retry: Retry) -> str:
+    """What is about to be done, class by class."""
+    lines = []
+    if retry.is_idle:
+        lines.append(f"nothing to do: {'no unit is of this class' if retry.missing else 'every unit is done'}")
+    lines += [f"{case.kind:<12} {case.stage}: {_units(case.units)}, {case.reason}" for case in retry.cases]
+    lines += [f"more         {setting}" for setting in retry.more]
+    lines += [f"not on       {', '.join(retry.exclude)}"] if retry.exclude else []
+    lines += [f"left alone   {case.stage}: {_units(case.units)}, {case.kind}: {case.reason}" for case in retry.left]
+    if retry.data_errors:
+        lines.append(
+            f"left alone   {retry.data_errors:,} rows with an error that is a result: hpc-curate table says which"
+        )
+    return "\n".join(lines)
+
+
+def _units(units: Sequence[int]) -> str:
+    some = ", ".join(map(str, units[:10])) + (" ..." if len(units) > 10 else "")
+    return f"{len(units)} unit{'s' if len(units) > 1 else ''} ({some})"
+
+
+# -- units that are not done -----------------------------------------------------------------------------------------
+
+
+def _troubled(state: State, name: str, queue: Queue) -> list[Standing]:
+    return [one for one in standing.of_stage(state, name, queue) if one.kind in (FAILED, BLOCKED, STOPPED)]
+
+
+def _cases(name: str, troubled: Sequence[Standing], accounted: Mapping[str, str]) -> Iterator[Case]:
+    groups: dict[tuple[str, str], list[Standing]] = {}
+    for one in troubled:
+        groups.setdefault(_kind_and_reason(one, accounted), []).append(one)
+    for (kind, reason), ones in groups.items():
+        hosts = tuple(sorted({one.attempt.host for one in ones if one.cause == ENVIRONMENT and one.attempt.host}))
+        yield Case(name, kind, tuple(one.unit for one in ones), reason, hosts)
+
+
+def _asked_of_accounting(troubled: Sequence[Standing]) -> Mapping[str, str]:
+    """The states of the jobs whose logs say nothing, by one call; nothing where there is no accounting."""
+    unknown = [one for one in troubled if one.cause in (causes.UNKNOWN, causes.CANCELLED)]
+    jobs = sorted({one.attempt.job for one in unknown if one.attempt.job[:1].isdigit()})
+    return slurm.states(jobs) if jobs else {}
+
+
+def _kind_and_reason(one: Standing, accounted: Mapping[str, str]) -> tuple[str, str]:
+    if one.kind == STOPPED:
+        cause = one.cause
+        if cause in (causes.UNKNOWN, causes.CANCELLED):
+            told = causes.of_state(accounted.get(one.attempt.job, ""))
+            cause = told if told != causes.UNKNOWN else cause
+        return {causes.OOM: OOM, causes.TIMEOUT: TIMEOUT}.get(cause, TRANSIENT), _reason(one.attempt, cause)
+    if one.kind == FAILED and "MemoryError" in one.attempt.message:
+        return OOM, "out of memory"
+    return one.kind, _last_line(one.attempt) if one.kind == FAILED else "what it reads was missing"
+
+
+def _reason(attempt: Attempt, cause: str) -> str:
+    if cause == ENVIRONMENT:
+        return _last_line(attempt)
+    words = {
+        causes.OOM: "killed for memory",
+        causes.TIMEOUT: "killed at its time limit",
+        causes.NODE_FAIL: "its node failed",
+        causes.UNKNOWN: "its worker died without a word",
+    }
+    return words.get(cause, cause)
+
+
+def _last_line(attempt: Attempt) -> str:
+    return (attempt.message.strip().splitlines() or ["?"])[-1]
+
+
+def _raised(plan: Plan, cases: Sequence[Case], factor: float) -> tuple[Plan, tuple[str, ...]]:
+    """The plan with more memory or time for the stages that ran out of it."""
+    given = {name: dict(values or {}) for name, values in (plan.settings.get("resources") or {}).items()}
+    said: dict[str, str] = {}
+    for case in cases:
+        resources = plan.steps[case.stage].resources
+        own = given.setdefault(case.stage, {})
+        if case.kind == OOM:
+            own["memory_gb"] = round(resources.memory_gb * factor, 3)
+            said[f"{case.stage}.memory_gb"] = f"{resources.memory_gb:g} -> {own['memory_gb']:g}"
+        elif case.kind == TIMEOUT:
+            own["minutes"] = round(resources.minutes * factor)
+            said[f"{case.stage}.minutes"] = f"{resources.minutes} -> {own['minutes']}"
+    if not said:
+        return plan, ()
+    made = plans.build({**plan.settings, "resources": given}, plan.units)
+    return replace(made, paths=plan.paths), tuple(f"resources.{name}: {change}" for name, change in said.items())
+
+
+# -- rows that were given up -----------------------------------------------------------------------------------------
+
+
+def _rows_given_up(state: State, name: str) -> tuple[Case | None, int]:
+    """The units of a stage with rows whose error is not of the data, and how many rows have one that is."""
+    stage = state.plan.steps[name].stage
+    main = next(
+        (table for table in ("rows", "videos") if "error" in stage.writes().get(table, pa.schema([])).names), ""
+    )
+    if not isinstance(stage, PerUnit) or not main:
+        return None, 0
+    chosen, given_up, data = [], 0, 0
+    for unit in range(state.plan.steps[name].units):
+        record = state.done(name, unit)
+        errors = _errors(state.ledger, record, main) if record and record.errors else []
+        mine = sum(bool(_NOT_DATA.search(error)) for error in errors)
+        given_up, data = given_up + mine, data + len(errors) - mine
+        chosen += [unit] if mine else []
+    what = "videos" if main == "videos" else "clips"
+    case = Case(name, QUARANTINED, tuple(chosen), f"{given_up} {what} that were given up") if chosen else None
+    return case, data
+
+
+def _errors(ledger: Ledger, record: Record, main: str) -> list[str]:
+    return tables.read_table(ledger.outputs(record, main), ["error"])["error"].drop_null().to_pylist()

@@ -1,0 +1,84 @@
+"""Processes of launch=local: found and stopped from elsewhere, and no others."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hpc_curate import cli
+from hpc_curate.cluster import processes
+from hpc_curate.io.paths import RunPaths
+from hpc_curate.run_folder import submissions
+from hpc_curate.run_folder.submissions import Submission
+
+SLEEP = "import time; time.sleep(60)"
+
+
+@pytest.fixture
+def started() -> Iterator[Callable[[str], str]]:
+    """Starts a process whose last argument is given; returns its number."""
+    every: list[subprocess.Popen[bytes]] = []
+
+    def start(last: str) -> str:
+        every.append(subprocess.Popen([sys.executable, "-c", SLEEP, last]))
+        return str(every[-1].pid)
+
+    yield start
+    for process in every:
+        process.kill()
+        process.wait()
+
+
+def record(*pids: str) -> Submission:
+    elements = tuple((unit,) for unit in range(len(pids)))
+    who = {"name": "hpc-scan-x", "stage": "scan", "plan": "x", "content": "c", "work": "w", "created": 0.0}
+    return Submission(**who, elements=elements, job_id=f"local-{pids[0]}", pids=pids, here=True)
+
+
+def is_gone(pid: str) -> bool:
+    command = Path(f"/proc/{pid}/cmdline")
+    return not command.exists() or not command.read_bytes()  # a zombie has none
+
+
+def test_only_processes_that_log_into_the_run_folder_are_ours(tmp_path: Path, started: Callable[[str], str]) -> None:
+    paths = RunPaths(tmp_path / "run")
+    for folder in (paths.logs("scan"), RunPaths(tmp_path / "other").logs("scan")):
+        folder.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    mine = started(str(RunPaths(tmp_path / "link").logs("scan")))
+    foreign = started(str(RunPaths(tmp_path / "other").logs("scan")))
+    time.sleep(0.2)  # until both have become what they were started as
+    (live,) = processes.live(paths, [record(mine, foreign, "999999999")])
+    assert (live.units, live.running) == ((0,), 1)
+    assert processes.stop(paths, [record(mine, foreign, "999999999")]) == 1
+    for _ in range(100):
+        if is_gone(mine):
+            break
+        time.sleep(0.05)
+    assert is_gone(mine) and not is_gone(foreign)
+    assert processes.live(paths, [record(mine, foreign)]) == []
+
+
+def test_a_run_in_another_terminal_is_cancelled(
+    make_video: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_video("videos/long.mp4", "testsrc=s=320x240:r=30:d=120")
+    words = [f"input={tmp_path / 'videos'}", f"run_dir={tmp_path / 'run'}", "stage=[scan]"]
+    command = [sys.executable, "-m", "hpc_curate", "run", *words]
+    terminal = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    paths = RunPaths(tmp_path / "run")
+    for _ in range(600):
+        if any(processes.live(paths, [one]) for one in submissions.every(paths)):
+            break
+        time.sleep(0.1)
+    assert cli.main(["cancel", str(tmp_path / "run")]) == 0
+    assert "asked 1 processes on this machine" in capsys.readouterr().out
+    said, _ = terminal.communicate(timeout=60)
+    assert terminal.returncode == 1 and "are not done" in said
+    assert cli.main(["cancel", str(tmp_path / "run")]) == 0
+    assert "nothing of this run" in capsys.readouterr().out

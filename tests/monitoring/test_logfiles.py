@@ -1,0 +1,61 @@
+"""Whose log is it: of a unit, of what failed, of a video or a clip by any of its names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hpc_curate import cli, launch, units
+from hpc_curate.errors import ConfigError
+from hpc_curate.monitoring import logfiles
+from hpc_curate.plan import Plan
+from hpc_curate.records import Span, clip_id
+from hpc_curate.run_folder import submissions
+from hpc_curate.run_folder.ledger import Ledger
+
+
+@pytest.fixture
+def line(scheduler: Path, prepared: Callable[..., Plan]) -> Plan:
+    """Two arrays of three units each, and a log of every element."""
+    line = prepared("stage=[scan,shots]", units=3)
+    launch.run(line)
+    for submission in submissions.every(line.paths):
+        line.paths.logs(submission.stage).mkdir(parents=True, exist_ok=True)
+        for index, mine in enumerate(submission.elements):
+            log = line.paths.logs(submission.stage) / f"{submission.job_id}_{index}_0_log.out"
+            log.write_text(f"{submission.stage} of {mine}\n")
+    return line
+
+
+def texts(files: list[Path]) -> list[str]:
+    return [path.read_text().strip() for path in files]
+
+
+def test_a_video_is_found_by_id_uri_name_and_by_its_clips(line: Plan) -> None:
+    (video,) = units.read(line.paths, 1)
+    for name in (video.video_id, video.uri, video.name, clip_id(video.video_id, Span(0, 90))):
+        words = list(logfiles.of_thing(line, name))
+        assert [word.stage for word in words] == ["scan", "shots"]
+        assert [texts(list(word.files)) for word in words] == [["scan of (1,)"], ["shots of (1,)"]]
+        assert all(word.text == "unit 1: not begun" for word in words)
+
+
+def test_a_video_that_the_run_has_not_is_a_mistake(line: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigError, match="no video or clip 'nobody.mp4'"):
+        list(logfiles.of_thing(line, "nobody.mp4"))
+    assert cli.main(["logs", str(line.paths.root), "--of", "nobody.mp4"]) == 2
+    assert "hpc-curate table" in capsys.readouterr().err
+
+
+def test_without_a_unit_the_logs_are_of_what_failed(
+    line: Plan, scheduler: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (scheduler / "queue").write_text("")
+    assert texts(logfiles.of_failures(line, None)) == []
+    Ledger(line.paths).block("shots", line.static_signature("shots"), 2, "scan: units 2 are missing")
+    assert texts(logfiles.of_failures(line, None)) == ["shots of (2,)"]
+    assert texts(logfiles.of_failures(line, "scan")) == []
+    assert cli.main(["logs", str(line.paths.root), "shots", "--unit", "0"]) == 0
+    assert "shots of (0,)" in capsys.readouterr().out
