@@ -14,13 +14,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import eventually
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -106,13 +106,6 @@ def records(place: Path, stage: str) -> dict[int, dict[str, Any]]:
     return {int(path.stem): {**json.loads(path.read_text()), "uid": path.stat().st_uid} for path in files}
 
 
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 100
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def test_two_who_run_at_once_publish_every_unit_once(
     people: tuple[Person, Person], place: Path, words: list[str]
 ) -> None:
@@ -136,7 +129,7 @@ def test_what_one_has_begun_the_other_goes_on_with(
 ) -> None:
     one, other = people
     first = one.curates("run", *words)
-    until(lambda: list(place.glob("run/scan/*/claims/*/*.claim")))
+    eventually(lambda: list(place.glob("run/scan/*/claims/*/*.claim")))
     assert re.search(rf"left scan, job local-\d+: only {one.uid} can cancel it", other.does("cancel", place / "run"))
     one.signals(signal.SIGKILL)
     one.ends(first)
@@ -157,7 +150,7 @@ def test_a_worker_that_was_stopped_is_relieved_by_the_other_and_publishes_nothin
     one, other = people
     one.does("run", *words, "launch=none")
     stopped = one.curates("work", place / "run", "scan", "--unit", "0")
-    until(lambda: list(place.glob("run/scan/*/claims/00000/*.claim")))
+    eventually(lambda: list(place.glob("run/scan/*/claims/00000/*.claim")))
     one.signals(signal.SIGSTOP)
     other.does("work", place / "run", "scan", "--unit", "0")
     (before,) = records(place, "scan").values()

@@ -6,11 +6,11 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from waiting import eventually
 
 from hpc_curate import __version__, config, launch, plan, run
 from hpc_curate.cluster import container
@@ -161,7 +161,7 @@ def test_a_worker_that_is_told_to_stop_says_so_and_goes_on_later(
     line = prepare()
     with start(line, "-c", WORKER, str(line.file)) as process:
         parts = line.paths.parts("scan", line.static_signature("scan"), 0)
-        until(lambda: any(parts.glob("**/*")))
+        eventually(lambda: any(parts.glob("**/*")))
         process.terminate()
         _, errors = process.communicate(timeout=120)
     assert (process.returncode, "SIGTERM" in errors) == (launch.START_ME_AGAIN, True), errors
@@ -170,13 +170,6 @@ def test_a_worker_that_is_told_to_stop_says_so_and_goes_on_later(
         _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
     assert line.paths.done("scan", line.static_signature("scan"), 0).exists()
-
-
-def until(true: Callable[[], bool]) -> None:
-    end = time.time() + 120
-    while not true():
-        assert time.time() < end
-        time.sleep(0.05)
 
 
 def test_a_decoder_without_network_decodes_as_well(prepare: Prepare) -> None:

@@ -2,10 +2,10 @@ import os
 import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
+from waiting import eventually
 
 SCRIPT = Path(__file__).resolve().parents[2] / "slurm" / "devcluster.sh"
 
@@ -18,13 +18,6 @@ def run(cluster, slurm, tmp_path):
         return done.stdout.strip() if check else done.stderr
 
     return run
-
-
-def eventually(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not so after {seconds} s"
-        time.sleep(0.3)
 
 
 def test_an_array_gets_two_gpus_a_node(run, tmp_path):

@@ -10,13 +10,13 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import eventually
 
 from hpc_curate import plan
 from hpc_curate.run_folder.ledger import Attempt, Ledger
@@ -151,13 +151,6 @@ def published(run: Path) -> dict[str, bytes]:
     """Every table and every file of the product, by its path."""
     files = [*run.glob("*/*/*.parquet"), *run.glob("pack/*/tars/*")]
     return {str(path.relative_to(run)): path.read_bytes() for path in files}
-
-
-def eventually(condition: Callable[[], bool], within_s: float = 150) -> None:
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, f"not so after {within_s} s"
-        time.sleep(0.3)
 
 
 def slurm_says(*command: str) -> str:

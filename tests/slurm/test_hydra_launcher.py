@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from waiting import eventually
 
 from hpc_curate import plan
 from hpc_curate.plan import Plan
@@ -46,13 +47,6 @@ def states(run: Path) -> dict[str, str]:
     lines = subprocess.run(shown, check=True, capture_output=True, text=True).stdout.splitlines()
     fields = [dict(word.partition("=")[::2] for word in line.split()) for line in lines]
     return {job["ArrayTaskId"]: f"{job['JobState']} {job['ExitCode']}" for job in fields}
-
-
-def eventually(condition: Callable[[], bool], within_s: float = 30) -> None:
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, f"not so after {within_s} s"
-        time.sleep(0.3)
 
 
 def missing(line: Plan, stage: str) -> list[int]:

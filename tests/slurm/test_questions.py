@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from waiting import eventually
 
 from hpc_curate.cluster import slurm as slurm_commands
 from hpc_curate.cluster.slurm import Answer
@@ -23,13 +23,6 @@ def array() -> str:
     eventually(lambda: bool(subprocess.run(first, check=True, capture_output=True).stdout))
     subprocess.run(["scancel", f"{job}_0"], check=True)
     return job
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not so after {seconds} s"
-        time.sleep(0.5)
 
 
 def over(answer: Answer, job: str) -> dict[int, bool]:

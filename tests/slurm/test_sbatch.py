@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from waiting import eventually
 
 from hpc_curate import cli, plan
 from hpc_curate.plan import Plan
@@ -45,13 +46,6 @@ def shown(job: str, field: str) -> str:
     """A field of a job, also after its end."""
     text = subprocess.run(["scontrol", "-o", "show", "job", job], check=True, capture_output=True, text=True).stdout
     return next(word.partition("=")[2] for word in text.split() if word.startswith(f"{field}="))
-
-
-def eventually(condition: Callable[[], bool], within_s: float = 90) -> None:
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, f"not so after {within_s} s"
-        time.sleep(0.3)
 
 
 def missing(line: Plan, stage: str) -> list[int]:

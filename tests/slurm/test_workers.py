@@ -7,9 +7,9 @@ import re
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
+from waiting import eventually
 
 from hpc_curate import config, launch, run
 from hpc_curate.plan import Plan
@@ -48,13 +48,6 @@ def done(plan: Plan) -> set[int]:
 def squeue(*options: str) -> list[str]:
     command = ["squeue", "--noheader", "--array", *options]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-
-
-def eventually(condition: Any, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not so after {seconds} s"
-        time.sleep(0.3)
 
 
 def test_each_worker_has_its_own_share_and_one_that_fails_leaves_the_other_alone(
