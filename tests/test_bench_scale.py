@@ -31,13 +31,29 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_every_step_of_the_benchmark_finds_what_the_one_before_has_left(bench: Any, tmp_path: Path) -> None:
     made = bench.synthetic_run
     made.input_table(tmp_path / "videos.parquet", UNITS * made.VIDEOS_PER_UNIT)
-    said = {name: step(tmp_path) for name, step in bench.COURSE}
+    said = {name: step(tmp_path) for name, (_, step) in bench.COURSE.items()}
     assert said["plan"] == f"{UNITS} units"
     assert said["status"] == f"{4 * UNITS} units done"
-    assert said["what is missing, files looked at"].startswith(f"{1 + 1 + UNITS + 1 + 64} ")
-    assert "10 units, " in said["element of cut"]
-    assert said["status, all done"] == f"{5 * UNITS + 3 + 64} units done"
+    assert said["missing"].startswith(f"{1 + 1 + UNITS + 1 + 64} ")
+    assert "10 units, " in said["element"]
+    assert said["finished"] == f"{5 * UNITS + 3 + 64} units done"
     assert said["funnel"].startswith(f"{UNITS * made.VIDEOS_PER_UNIT * made.CLIPS_PER_VIDEO} clips")
     per_unit = [len(list(tmp_path.glob(f"run/*/*/{unit:05d}*"))) for unit in range(64, UNITS)]
     folded = len(list(tmp_path.glob("run/*/*/done/*.json")))
     assert max(per_unit) <= MOST_FILES and folded <= 3 + 64
+
+
+def test_named_steps_are_measured_once_more_in_a_folder_that_was_kept(
+    bench: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bench.course(tmp_path, 2, bench.chosen("dedup,scored,plan,select"))
+    bench.course(tmp_path, 2, bench.chosen("select,status"))
+    steps = [line.split("  ")[0] for line in capfd.readouterr().out.splitlines() if "  " in line[1:]]
+    assert [step for step in steps if step] == [
+        "plan",
+        "(scan, shots, gate, embed)",
+        "(dedup)",
+        "select, the whole merge",
+        "status",
+        "select, the whole merge",
+    ]

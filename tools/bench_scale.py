@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """What a run of 100,000 units and 10,000,000 clips costs the commands that look at all of it, without a video.
 
-    tools/bench_scale.py [--scale 0.1] [--folder DIR]
+    tools/bench_scale.py [--scale 0.1] [--folder DIR] [--only STEP,STEP]
 
 A synthetic run folder is filled (synthetic_run.py), and each command is measured in a process of its own: seconds,
 seconds of CPU, and the most memory it held. Files and folders of the run are counted, and the scheduler's commands by
-a fake one. Scale 0.1, a tenth of the above, takes some minutes. A folder that is given must be empty, and is kept.
+a fake one. Scale 0.1, a tenth of the above, takes some minutes. A folder that is given is kept; `--only` goes on in it,
+or measures steps once more, after a change to the code for one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import synthetic_run
@@ -91,7 +92,9 @@ def record(folder: Path) -> str:
 
 def merge(name: str) -> Callable[[Path], str]:
     def task(folder: Path) -> str:
-        assert Element(_saved(folder), name, Allocation()).run([0]) == 0
+        line = _saved(folder)
+        shutil.rmtree(line.paths.root / name, ignore_errors=True)  # what an earlier measurement made
+        assert Element(line, name, Allocation()).run([0]) == 0
         return ""
 
     return task
@@ -127,38 +130,38 @@ def funnel(folder: Path) -> str:
 
 # -- the course ------------------------------------------------------------------------------------------------------
 
-Step = tuple[str, Callable[[Path], object]]
+Step = tuple[str, Callable[[Path], object]]  # what is measured, and how
 
 
 def fill(name: str) -> Callable[[Path], object]:
     return lambda folder: getattr(Synthetic(_saved(folder)), name)()
 
 
-# In this order; a name in brackets only fills the folder.
-COURSE: tuple[Step, ...] = (
-    ("plan", make_plan),
-    ("launch.run, nothing done", queue),
-    ("(scan, shots, gate, embed)", fill("scored")),
-    ("status, the first, which folds", status),
-    ("status", status),
-    ("what is missing, files looked at", missing),
-    ("record of one unit", record),
-    ("(dedup)", fill("dedup")),
-    ("select, the whole merge", merge("select")),
-    ("(cut)", fill("cut")),
-    ("element of cut", element),
-    ("shard, the whole merge", merge("shard")),
-    ("element of pack, its reading", group),
-    ("(pack)", fill("pack")),
-    ("element of cut, all folded", element),
-    ("status, all done", status),
-    ("funnel", funnel),
-)
+# In this order; what is in brackets only fills the folder.
+COURSE: dict[str, Step] = {
+    "plan": ("plan", make_plan),
+    "queue": ("launch.run, nothing done", queue),
+    "scored": ("(scan, shots, gate, embed)", fill("scored")),
+    "fold": ("status, the first, which folds", status),
+    "status": ("status", status),
+    "missing": ("what is missing, files looked at", missing),
+    "record": ("record of one unit", record),
+    "dedup": ("(dedup)", fill("dedup")),
+    "select": ("select, the whole merge", merge("select")),
+    "cut": ("(cut)", fill("cut")),
+    "element": ("element of cut", element),
+    "shard": ("shard, the whole merge", merge("shard")),
+    "group": ("element of pack, its reading", group),
+    "pack": ("(pack)", fill("pack")),
+    "folded": ("element of cut, all folded", element),
+    "finished": ("status, all done", status),
+    "funnel": ("funnel", funnel),
+}
 
 
-def measure(folder: Path, number: int) -> None:
+def measure(folder: Path, step: str) -> None:
     """In a process of its own: one line of JSON."""
-    begun, said = os.times(), COURSE[number][1](folder)
+    begun, said = os.times(), COURSE[step][1](folder)
     ended = os.times()
     cpu = sum(ended[:4]) - sum(begun[:4])  # of this process and of those that it has waited for
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)
@@ -170,26 +173,34 @@ def files(folder: Path) -> int:
     return sum(len(names) + len(folders) for _, folders, names in os.walk(folder / "run"))
 
 
-def course(folder: Path, units: int) -> None:
+def course(folder: Path, units: int, steps: Sequence[str]) -> None:
     """Every step, printed as it comes."""
-    synthetic_run.input_table(folder / "videos.parquet", units * synthetic_run.VIDEOS_PER_UNIT)
-    clips = units * synthetic_run.VIDEOS_PER_UNIT * synthetic_run.CLIPS_PER_VIDEO
-    print(f"{units} units, {clips} clips\n{'':36} {'s':>8} {'CPU s':>8} {'GiB':>6} {'files':>8}")
-    for number, (name, _) in enumerate(COURSE):
-        command = [sys.executable, __file__, "--folder", str(folder), "--step", str(number)]
+    if "plan" in steps:
+        synthetic_run.input_table(folder / "videos.parquet", units * synthetic_run.VIDEOS_PER_UNIT)
+    print(f"{'':36} {'s':>8} {'CPU s':>8} {'GiB':>6} {'files':>8}")
+    for step in steps:
+        command = [sys.executable, __file__, "--folder", str(folder), "--step", step]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         seen = json.loads(done.stdout.splitlines()[-1])
-        counted = files(folder)
-        measured = f"{seen['seconds']:8.1f} {seen['cpu']:8.1f} {seen['gib']:6.2f} {counted:8}"
-        print(f"{name:36} {measured} {seen['said']}", flush=True)
-    print(f"{counted / units:.2f} files per unit")
+        measured = f"{seen['seconds']:8.1f} {seen['cpu']:8.1f} {seen['gib']:6.2f} {files(folder):8}"
+        print(f"{COURSE[step][0]:36} {measured} {seen['said']}", flush=True)
+    print(f"{files(folder) / _saved(folder).units:.2f} files per unit")
+
+
+def chosen(text: str) -> list[str]:
+    """Those steps of the course that are named, in its order."""
+    unknown = sorted(set(text.split(",")) - set(COURSE))
+    if unknown:
+        raise argparse.ArgumentTypeError(f"no step {', '.join(unknown)}; there are {', '.join(COURSE)}")
+    return [step for step in COURSE if step in text.split(",")]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", type=float, default=0.1, help=f"1: {UNITS} units")
     parser.add_argument("--folder", type=Path, help="kept; default: a temporary one")
-    parser.add_argument("--step", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--only", type=chosen, default=list(COURSE), help=f"of {', '.join(COURSE)}; needs --folder")
+    parser.add_argument("--step", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.step is not None:
         measure(given.folder, given.step)
@@ -197,7 +208,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        course(folder, round(given.scale * UNITS))
+        course(folder, round(given.scale * UNITS), given.only)
 
 
 if __name__ == "__main__":
