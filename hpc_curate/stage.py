@@ -4,7 +4,9 @@ A stage is a frozen dataclass; its fields are the settings that change its resul
 stage, and file, Hydra choice, test and output folder share its name.
 
 - `PerUnit`   one task per unit: `items` cuts the work into pieces that survive a kill, `process` does one piece.
-- `Scorer`    a `PerUnit` that adds columns to clips from the frame pack: write `load` and `score`, nothing else.
+- `PerClip`   a `PerUnit` that adds columns to clips. Two kinds:
+  `Scorer`    from the frame pack: write `load` and `score`, nothing else;
+  `Derived`   from columns of other stages: write `reads` and `derive`, nothing else.
 - `Filter`    a `PerUnit` or `Merge` whose rows say which clips later stages are asked for (`keep`, `reason`).
 - `Merge`     one task over all units.
 """
@@ -148,23 +150,15 @@ class Filter:
 
 
 @dataclass(frozen=True)
-class Scorer(PerUnit):
+class PerClip(PerUnit):
     """Adds columns to clips. Rows in = rows out, aligned by clip_id; a bad clip is a null row with an `error`."""
 
     incremental: ClassVar[bool] = True
     items_of: ClassVar[int] = 64  # clips that are lost at most when a task is killed
     columns: ClassVar[pa.Schema]
-    frames_per_clip: int = 4
-
-    def reads(self) -> tuple[str, ...]:
-        return ("frames",)
 
     def writes(self) -> dict[str, pa.Schema]:
         return {"rows": pa.schema([("clip_id", pa.string()), *self.columns, ("error", pa.string())])}
-
-    def score(self, model: Any, clips: Sequence[Clip]) -> list[dict[str, Any] | BadInput]:
-        """One dict of columns per clip, in the order of `clips`; a `BadInput` stands for a clip that is bad."""
-        raise NotImplementedError
 
     def items(self, inputs: Inputs, asked: Sequence[str]) -> Iterable[Item]:
         for start in range(0, len(asked), self.items_of):
@@ -175,7 +169,49 @@ class Scorer(PerUnit):
         rows = [{"clip_id": clip_id, "error": error} for clip_id in item.ids]
         return {"rows": pa.Table.from_pylist(rows, schema=self.writes()["rows"])}
 
+
+@dataclass(frozen=True)
+class Derived(PerClip):
+    """A `PerClip` whose columns follow from columns of other stages: write `reads` and `derive`, nothing else."""
+
+    items_of: ClassVar[int] = 1 << 14
+
+    def derive(self, model: Any, clips: pa.Table) -> pa.Table:
+        """The columns of these clips, in their order; a clip that cannot have any has nulls and a text in `error`.
+
+        Args:
+            clips: `clip_id` and the columns of `reads`.
+        """
+        raise NotImplementedError
+
     def process(self, model: Any, inputs: Inputs, item: Item) -> Tables:
+        clips = inputs.clips(self.reads(), item.ids)
+        schema = self.writes()["rows"]
+        found = self.derive(model, clips.combine_chunks())
+        absent = [name for name in schema.names if name not in (*found.column_names, "clip_id")]
+        for name in absent:
+            found = found.append_column(name, pa.nulls(len(clips), schema.field(name).type))
+        return {"rows": found.append_column("clip_id", clips["clip_id"]).select(schema.names).cast(schema)}
+
+
+@dataclass(frozen=True)
+class Scorer(PerClip):
+    """A `PerClip` that looks at frames of the frame pack: write `load` and `score`, nothing else."""
+
+    frames_per_clip: int = 4
+
+    def reads(self) -> tuple[str, ...]:
+        return ("frames",)
+
+    def score(self, model: Any, clips: Sequence[Clip]) -> list[dict[str, Any] | BadInput]:
+        """One dict of columns per clip, in the order of `clips`; a `BadInput` stands for a clip that is bad."""
+        raise NotImplementedError
+
+    def process(self, model: Any, inputs: Inputs, item: Item) -> Tables:
+        return {"rows": pa.Table.from_pylist(self.scores(model, inputs, item), schema=self.writes()["rows"])}
+
+    def scores(self, model: Any, inputs: Inputs, item: Item) -> list[dict[str, Any]]:
+        """What `score` says of each clip of an item, as rows."""
         columns = tuple(name for name in self.reads() if name != "frames")
         rows: list[dict[str, Any]] = []
         batch: list[Clip] = []
@@ -189,7 +225,7 @@ class Scorer(PerUnit):
                 batch = []
         if batch:
             rows += self._scored(model, batch)
-        return {"rows": pa.Table.from_pylist(rows, schema=self.writes()["rows"])}
+        return rows
 
     def _scored(self, model: Any, clips: Sequence[Clip]) -> list[dict[str, Any]]:
         scores = self.score(model, clips)
