@@ -91,6 +91,21 @@ def parse(settings: Mapping[str, Any], percentiles: bool) -> dict[str, Rule]:
     return {name: _rule(name, given, percentiles) for name, given in settings.items() if given is not None}
 
 
+def reasons(name: str, rule: Rule) -> dict[str, str]:
+    """All that it may say of a clip, by the setting that says it, in the order in which it looks at them."""
+    given = {
+        "missing": "missing" if rule.missing == "reject" else None,
+        "min": rule.min is not None and f"below {rule.min:.10g}",
+        "max": rule.max is not None and f"above {rule.max:.10g}",
+        "allowed": rule.allowed is not None and "not allowed",
+        "forbidden": rule.forbidden is not None and "forbidden",
+        "min_percentile": rule.min_percentile is not None and f"in the lowest {rule.min_percentile:.10g} %",
+        "max_percentile": rule.max_percentile is not None and f"in the highest {100 - rule.max_percentile:.10g} %",
+    }
+    subject = rule.column if name == rule.column else f"{name}: {rule.column}"
+    return {setting: f"{subject} {text}" for setting, text in given.items() if text}
+
+
 def columns(names: Iterable[str]) -> tuple[str, ...]:
     """The columns that stages must have written for these, with derived ones traced back; each once, in order."""
     needed = [base for name in names for base in (DERIVED[name][0] if name in DERIVED else (name,))]
@@ -137,7 +152,7 @@ def limits(rules: Mapping[str, Rule], table: pa.Table) -> dict[str, tuple[float 
                 passing &= ~rejects
     found = {}
     for name, rule in relative.items():
-        known = _numbers(name, rule, column(table, rule.column))[passing]
+        known = numbers(name, rule, column(table, rule.column))[passing]
         known = known[~np.isnan(known)]
         found[name] = (_percentile(known, rule.min_percentile), _percentile(known, rule.max_percentile))
     return found
@@ -178,13 +193,12 @@ def _ordered(name: str, low: str, least: Any, high: str, most: Any) -> None:
         raise ConfigError(f"rule {name!r}: {low} {least} is above {high} {most}; no clip could pass")
 
 
-def _said(name: str, rule: Rule, what: str) -> str:
-    subject = rule.column if name == rule.column else f"{name}: {rule.column}"
-    return f"{subject} {what}"
+def numbers(name: str, rule: Rule, values: pa.ChunkedArray) -> np.ndarray:
+    """float64 [N], NaN where there is no value.
 
-
-def _numbers(name: str, rule: Rule, values: pa.ChunkedArray) -> np.ndarray:
-    """float64 [N], NaN where there is no value."""
+    Raises:
+        ConfigError: the rule's column does not hold numbers.
+    """
     kind = values.type
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind)):
         raise ConfigError(f"rule {name!r}: column {rule.column!r} holds {kind}, not numbers; use allowed or forbidden")
@@ -197,21 +211,21 @@ def _absent(values: pa.ChunkedArray) -> np.ndarray:
 
 def _absolute(name: str, rule: Rule, values: pa.ChunkedArray) -> list[Check]:
     checks: list[Check] = []
-    absent = _absent(values)
+    said, absent = reasons(name, rule), _absent(values)
     if rule.missing == "fail" and absent.any():
         raise UnitFailed(
             f"rule {name!r}: {absent.sum()} of {len(absent)} clips have no {rule.column!r} (missing: fail)"
         )
     if rule.missing == "reject":
-        checks.append((_said(name, rule, "missing"), absent))
+        checks.append((said["missing"], absent))
     if rule.min is not None:
-        checks.append((_said(name, rule, f"below {rule.min:.10g}"), _numbers(name, rule, values) < rule.min))
+        checks.append((said["min"], numbers(name, rule, values) < rule.min))
     if rule.max is not None:
-        checks.append((_said(name, rule, f"above {rule.max:.10g}"), _numbers(name, rule, values) > rule.max))
+        checks.append((said["max"], numbers(name, rule, values) > rule.max))
     if rule.allowed is not None:
-        checks.append((_said(name, rule, "not allowed"), ~absent & ~_among(name, rule.allowed, values)))
+        checks.append((said["allowed"], ~absent & ~_among(name, rule.allowed, values)))
     if rule.forbidden is not None:
-        checks.append((_said(name, rule, "forbidden"), _among(name, rule.forbidden, values)))
+        checks.append((said["forbidden"], _among(name, rule.forbidden, values)))
     return checks
 
 
@@ -231,13 +245,12 @@ def _percentile(known: np.ndarray, percent: float | None) -> float | None:
 
 def _relative(name: str, rule: Rule, values: pa.ChunkedArray, bounds: tuple[float | None, float | None]) -> list[Check]:
     low, high = bounds
+    said = reasons(name, rule)
     checks: list[Check] = []
     if low is not None:
-        text = _said(name, rule, f"in the lowest {rule.min_percentile:.10g} %")
-        checks.append((text, _numbers(name, rule, values) < low))
-    if high is not None and rule.max_percentile is not None:
-        text = _said(name, rule, f"in the highest {100 - rule.max_percentile:.10g} %")
-        checks.append((text, _numbers(name, rule, values) > high))
+        checks.append((said["min_percentile"], numbers(name, rule, values) < low))
+    if high is not None:
+        checks.append((said["max_percentile"], numbers(name, rule, values) > high))
     return checks
 
 

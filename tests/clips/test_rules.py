@@ -159,3 +159,12 @@ def test_arrow_chunks_make_no_difference():
     chunked = pa.concat_tables([table.slice(0, 1), table.slice(1, 2), table.slice(3)])
     settings = {"motion": {"min": 1, "max_percentile": 80}, "codec": {"forbidden": ["b"]}}
     assert judged(settings, chunked).to_pylist() == judged(settings, table).to_pylist()
+
+
+def test_a_rule_says_beforehand_all_that_it_may_say_of_a_clip():
+    settings = {"motion": {"min": 1, "max": 3, "max_percentile": 80}, "dull": {"column": "score", "missing": "keep"}}
+    motion, dull = (rules.reasons(name, rule) for name, rule in rules.parse(settings, percentiles=True).items())
+    assert list(motion) == ["missing", "min", "max", "max_percentile"]
+    said = {reason for reason in reasons(settings, clips(motion=[0, 2, 2.5, 4, None], score=[1.0] * 5)) if reason}
+    assert said == set(motion.values())
+    assert dull == {}
