@@ -20,6 +20,7 @@ WEIGHTS = Path(__file__).with_name("efficientnet_lite0.onnx")
 SHA256 = "0e9936f0d35554a0dcaf071e890485f90746b03ecf2e711a4c8598eee4f55f30"
 DIMENSIONS = 1280
 SIDE_PX = 224
+NORMALISATION = "RGB, whole picture to 224 x 224 bicubic, (x - 127) / 128"
 
 
 def load(resources: Resources) -> Callable[[np.ndarray], np.ndarray]:

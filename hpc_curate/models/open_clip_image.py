@@ -31,9 +31,27 @@ def load(architecture: str, weights: Path, resources: Resources) -> Callable[[np
     Raises:
         ConfigError: no such file or architecture, or one with several normalisations.
     """
-    import open_clip
     import torch
     from PIL import Image
+
+    model, transform, device = create(architecture, weights, resources)
+
+    def run(some: np.ndarray) -> np.ndarray:
+        pictures = torch.stack([transform(Image.fromarray(frame)) for frame in some])
+        with torch.inference_mode():
+            return model.encode_image(pictures.to(device)).float().cpu().numpy()
+
+    return lambda frames: in_batches(run, frames)
+
+
+def create(architecture: str, weights: Path, resources: Resources) -> tuple[Any, Any, str]:
+    """The model with both its towers, what makes a picture its input, and the device it is on.
+
+    Raises:
+        ConfigError: as `load`.
+    """
+    import open_clip
+    import torch
 
     if not weights.is_file():
         raise ConfigError(f"weights {weights}: no such file; give the path of a local checkpoint")
@@ -47,13 +65,21 @@ def load(architecture: str, weights: Path, resources: Resources) -> Callable[[np
         name, pretrained=str(weights), device=device, **preprocessing
     )
     model.eval()
+    return model, transform, device
 
-    def run(some: np.ndarray) -> np.ndarray:
-        pictures = torch.stack([transform(Image.fromarray(frame)) for frame in some])
-        with torch.inference_mode():
-            return model.encode_image(pictures.to(device)).float().cpu().numpy()
 
-    return lambda frames: in_batches(run, frames)
+def normalisation(architecture: str) -> str:
+    """What is done to pictures, in words that are equal where it is the same.
+
+    Raises:
+        ConfigError: no such architecture, or one with several normalisations.
+    """
+    import open_clip
+
+    name, _, tag = architecture.partition("@")
+    stated = _preprocessing(name, tag)
+    size = open_clip.get_model_config(name)["vision_cfg"].get("image_size", 224)
+    return ", ".join([f"RGB, size {size}", *(f"{key} {stated[key]}" for key in sorted(stated))])
 
 
 def _preprocessing(name: str, tag: str) -> dict[str, Any]:

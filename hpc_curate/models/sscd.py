@@ -20,6 +20,7 @@ from hpc_curate.stage import Resources
 
 DIMENSIONS = 512
 SIDE_PX = 288
+NORMALISATION = "RGB, whole picture squared bicubic, by the graph or with ImageNet's mean and deviation"
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32) * 255
 _DEVIATION = np.array([0.229, 0.224, 0.225], np.float32) * 255
 

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hpc_curate.clips.embeddings import family, one_model, valid, vectors
 from hpc_curate.clips.hashes import BITS, member_pairs, similar_hashes
 from hpc_curate.clips.neighbours import Pairs, Search, similar_pairs
-from hpc_curate.errors import ConfigError
 from hpc_curate.inputs import Inputs
 from hpc_curate.models import DUPLICATE_SIMILARITY
 from hpc_curate.stage import Merge, Resources, Tables
@@ -109,10 +109,10 @@ class Dedup(Merge):
         return self._equal("bytes", keys.to_pylist())
 
     def same_content(self, clips: pa.Table, inputs: Inputs) -> tuple[Pairs, Stats]:
-        usable, vectors = _vectors(clips["embedding"])
+        usable, found = vectors(clips["embedding"])
         facts = [clips[name].take(usable).to_pylist() for name in ("phash", "duration_s", "width", "height")]
         keys: list[str | None] = [None] * len(clips)
-        for row, vector, *values in zip(usable.tolist(), vectors, *facts, strict=True):
+        for row, vector, *values in zip(usable.tolist(), found, *facts, strict=True):
             if values[0] is not None:
                 keys[row] = hashlib.blake2b(repr(values).encode() + vector.tobytes(), digest_size=16).hexdigest()
         return self._equal("content", keys)
@@ -127,7 +127,7 @@ class Dedup(Merge):
         return pairs, [_stat(method, "rows", len(named)), _stat(method, "threshold", 1.0)]
 
     def near_hashes(self, clips: pa.Table, inputs: Inputs) -> tuple[Pairs, Stats]:
-        usable = _valid(clips["phash"])
+        usable = valid(clips["phash"])
         column = clips["phash"].take(usable).combine_chunks()
         hashes = np.asarray(pc.list_flatten(column), np.uint64).reshape(len(usable), -1 if len(usable) else 1)
         pairs = similar_hashes(hashes, self.max_distance_bits, self.max_pairs)
@@ -135,7 +135,7 @@ class Dedup(Merge):
         return _of(pairs, usable), stats
 
     def near_embeddings(self, clips: pa.Table, inputs: Inputs) -> tuple[Pairs, Stats]:
-        usable, vectors = _vectors(clips["embedding"])
+        usable, found = vectors(clips["embedding"])
         threshold = self._threshold(clips["embedding_model"])
         search = Search(
             floor=min(self.floor, threshold),
@@ -145,7 +145,7 @@ class Dedup(Merge):
             max_pairs=self.max_pairs,
             seed=self.seed,
         )
-        pairs, clustering = similar_pairs(vectors, search)
+        pairs, clustering = similar_pairs(found, search)
         stats = [
             _stat("embedding", "rows", len(usable)),
             _stat("embedding", "threshold", threshold),
@@ -157,12 +157,10 @@ class Dedup(Merge):
 
     def _threshold(self, models: pa.ChunkedArray) -> float:
         """The cosine from which two clips are duplicates."""
-        named = sorted(models.unique().drop_null().to_pylist())
-        if len(named) > 1:
-            raise ConfigError(f"embeddings of different models cannot be compared: {', '.join(named)}")
+        named = one_model(models)
         if self.duplicate_similarity is not None:
             return self.duplicate_similarity
-        return DUPLICATE_SIMILARITY[named[0].split(":")[0]] if named else 1.0
+        return DUPLICATE_SIMILARITY[family(named)] if named else 1.0
 
 
 Method = Callable[[Dedup, pa.Table, Inputs], tuple[Pairs, Stats]]
@@ -196,19 +194,6 @@ def components(count: int, edges: Sequence[Pairs]) -> np.ndarray:
         np.minimum.at(label, np.maximum(left, right)[open_], np.minimum(left, right)[open_])
         while not np.array_equal(shorter := label[label], label):
             label = shorter
-
-
-def _valid(column: pa.ChunkedArray) -> np.ndarray:
-    """int64: the rows that are not null."""
-    return np.flatnonzero(np.asarray(column.is_valid()))
-
-
-def _vectors(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """The rows that have an embedding, and the embeddings: int64 [N], float16 [N, D]."""
-    parts = [np.asarray(chunk.drop_null().flatten(), np.float16) for chunk in column.chunks]
-    if len(parts) != 1:  # joining copies, and this may be most of the memory
-        parts = [np.concatenate([*parts, np.zeros(0, np.float16)])]
-    return _valid(column), parts[0].reshape(-1, column.type.list_size)
 
 
 def _of(pairs: Pairs, usable: np.ndarray) -> Pairs:

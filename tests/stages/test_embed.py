@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 
 from hpc_curate.errors import BadInput, ConfigError
-from hpc_curate.stage import Clip, Resources
+from hpc_curate.stage import Clip, Item, Resources
 from hpc_curate.stages.embed import Embed
 
 EMBED = Embed(model="sscd", weights_path="none.onnx", dimensions=2)
@@ -68,7 +68,6 @@ def test_rows_fit_the_schema_with_nulls_for_bad_clips():
     table = pa.Table.from_pylist(rows, schema=schema)
     assert table.schema.field("embedding").type == pa.list_(pa.float16(), 2)
     assert table["embedding"].is_null().to_pylist() == [False, True]
-    assert table["embedding_model"].to_pylist() == ["sscd", None]
 
 
 def test_a_model_of_other_dimensions_is_a_wrong_setting():
@@ -108,3 +107,42 @@ def test_the_default_embeds_pictures_and_tells_them_apart():
     assert first @ near > 0.95
     assert first @ other < 0.5
     assert np.linalg.norm(first) == pytest.approx(1, abs=1e-3)
+
+
+class Line:
+    """Inputs: clips with their frames."""
+
+    resources = Resources(batch_size=2)
+
+    def __init__(self, *clips):
+        self.clips = clips
+
+    def frames(self, ids, count, columns=()):
+        assert ids == tuple(clip.clip_id for clip in self.clips)
+        return ((clip.clip_id, clip) for clip in self.clips)
+
+
+def processed(tmp_path, *clips, **settings):
+    (tmp_path / "model.onnx").write_bytes(b"weights")
+    stage = Embed(model="sscd", weights_path=str(tmp_path / "model.onnx"), dimensions=2, **settings)
+    item = Item("all", tuple(clip.clip_id for clip in clips))
+    return stage, stage.process(grey_and_width, Line(*clips), item)
+
+
+def test_every_vector_says_what_made_it(tmp_path):
+    stage, found = processed(tmp_path, clip(4), clip(8), clip(9))
+    assert set(found["rows"]["embedding_model"].to_pylist()) == {stage.about()["embedding_model"]}
+    [about] = found["embedding_models"].to_pylist()
+    assert about["embedding_model"].startswith("sscd/" + about["weights_sha256"][:12])
+    assert about["dimensions"] == 2 and "ImageNet" in about["normalisation"]
+
+
+def test_vectors_of_frames_are_kept_where_they_are_asked_for(tmp_path):
+    stage, found = processed(tmp_path, clip(0, 4, size=(2, 3)), clip(3, size=(2, 4)), per_frame=True)
+    frames = found["frame_embeddings"]
+    assert frames.schema == stage.writes()["frame_embeddings"]
+    assert frames["clip_id"].to_pylist() == ["clip(0, 4)", "clip(0, 4)", "clip(3,)"]
+    assert frames["time_s"].to_pylist() == [0.0, 1.0, 0.0]
+    expected = [[0, 1], [0.8, 0.6], [0.6, 0.8]]
+    assert np.array(frames["frame_embedding"].to_pylist(), float) == pytest.approx(np.array(expected), abs=1e-3)
+    assert "frame_embeddings" not in processed(tmp_path, clip(1))[1]
