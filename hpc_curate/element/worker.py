@@ -5,19 +5,18 @@ from __future__ import annotations
 import logging
 import shutil
 import signal
-import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from hpc_curate import config
 from hpc_curate import plan as plans
 from hpc_curate.element.faults import environment_faults
 from hpc_curate.element.meter import Cost, Meter
+from hpc_curate.element.scratch import scratch
 from hpc_curate.element.task import Task
 from hpc_curate.errors import (
     Blocked,
@@ -181,15 +180,17 @@ class Element:
     @contextmanager
     def _claimed(self, work: claims.Work) -> Iterator[claims.Claim]:
         """This worker's own unit, until another takes it over."""
-        me = claims.Holder(self.allocation.job, self.allocation.restarts)
         lease_s = self.plan.limits.lease_s
-        claim = claims.take(self.plan.paths, work, me, lease_s)
+        claim = claims.take(self.plan.paths, work, self._me(), lease_s)
         try:
             with claim.renewed(lease_s):
                 self._revoke(claim)
                 yield claim
         finally:
             claim.release()
+
+    def _me(self) -> claims.Holder:
+        return claims.Holder(self.allocation.job, self.allocation.restarts)
 
     def _revoke(self, claim: claims.Claim) -> None:
         """Of workers that may still run, nothing more of this unit may appear."""
@@ -226,11 +227,8 @@ class Element:
         from hpc_curate.io.transfer import Fetcher
 
         settings = config.source(self.plan.settings)
-        with (
-            tempfile.TemporaryDirectory(prefix="hpc_curate-", dir=self.step.resources.scratch) as scratch,
-            Fetcher(Path(scratch), settings) as fetcher,
-        ):
-            yield Reader(state, self.name, unit, (fetcher, Path(scratch)))
+        with scratch(self._me(), self.step.resources.scratch) as folder, Fetcher(folder, settings) as fetcher:
+            yield Reader(state, self.name, unit, (fetcher, folder))
 
     def _publish(self, record: Record, claim: claims.Claim, attempt: Attempt, cost: Cost) -> None:
         finished = replace(
