@@ -58,7 +58,7 @@ _Made = TypeVar("_Made")
 class Limits:
     """What a child may use at most."""
 
-    memory_gb: float  # address space
+    memory_gb: float  # address space; math.inf: as its parent
     cpu_s: float
     wall_s: float
     file_gb: float  # the largest file it may write, and the most that `run` takes from its stdout
@@ -311,8 +311,9 @@ class Child:
 
 
 def _environment(parent: Mapping[str, str]) -> dict[str, str]:
-    """What a child needs to start, and no credentials."""
-    kept = {name: parent[name] for name in ("PATH", "LD_LIBRARY_PATH", "TMPDIR") if name in parent}
+    """What a child needs to start and to stay on its task's own GPU, and no credentials."""
+    names = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "CUDA_VISIBLE_DEVICES")
+    kept = {name: parent[name] for name in names if name in parent}
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # each thread costs address space
     # The parent's own search path, so that a Python child finds this package however it was installed.
     return {**kept, **threads, "LANG": "C.UTF-8", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -320,21 +321,27 @@ def _environment(parent: Mapping[str, str]) -> dict[str, str]:
 
 def _limiter(limits: Limits) -> Callable[[], None]:
     """What the child does to itself before it becomes the program."""
-    memory, file = int(limits.memory_gb * 1e9), int(limits.file_gb * 1e9)
+    memory, file = limits.memory_gb * 1e9, int(limits.file_gb * 1e9)
     cpu = math.ceil(limits.cpu_s)
     parent = os.getpid()
 
     def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+        if math.isfinite(memory):
+            resource.setrlimit(resource.RLIMIT_AS, (int(memory), int(memory)))
         resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 5))
         resource.setrlimit(resource.RLIMIT_FSIZE, (file, file))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        if _PRCTL is not None:
-            _PRCTL(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-            if os.getppid() != parent:  # it died before the call above
-                os._exit(1)
+        die_with(parent)
 
     return limit
+
+
+def die_with(parent: int) -> None:
+    """Called by a new child: the kernel is to kill it when the thread of `parent` that has started it ends."""
+    if _PRCTL is not None:
+        _PRCTL(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        if os.getppid() != parent:  # it died before the call above
+            os._exit(1)
 
 
 def limit_reached(finished: Finished) -> str | None:

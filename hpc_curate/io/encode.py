@@ -5,9 +5,10 @@ All times are ticks of the source's stream: frames are chosen by their pts, neve
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -126,7 +127,10 @@ def encode(source: Source, wanted: Wanted, encoding: Encoding, out: Path) -> Mad
     # Some containers seek badly: then decode from the beginning.
     for seek in (True, False) if far(source, wanted.span) else (False,):
         try:
-            ffmpeg(_encode_command(source, wanted, encoding, out, seek), source, limits(source, wanted, seek))
+            bounds = limits(source, wanted, seek)
+            if encoding.codec == "h264_nvenc":  # CUDA reserves far more addresses than it uses memory
+                bounds = replace(bounds, memory_gb=math.inf)
+            ffmpeg(_encode_command(source, wanted, encoding, out, seek), source, bounds)
             return check(verify(source, out, wanted), wanted, source)
         except BadInput as error:
             failure = str(error)

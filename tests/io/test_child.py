@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -167,3 +170,15 @@ def test_an_exception_between_threads_kills_the_children_that_run_and_starts_no_
         child.in_threads(work, range(20), 2)
     assert time.monotonic() - began < 15
     assert len(list(tmp_path.iterdir())) < 5
+
+
+def test_the_address_space_of_a_child_is_bounded_unless_it_must_not_be():
+    script = "import resource; print(resource.getrlimit(resource.RLIMIT_AS)[0])"
+    told = [int(child.run([sys.executable, "-c", script], replace(AMPLE, memory_gb=gb)).stdout) for gb in (2, math.inf)]
+    assert told == [2_000_000_000, resource.getrlimit(resource.RLIMIT_AS)[0]]
+
+
+def test_a_child_stays_on_the_gpu_of_its_task(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    told = child.run([sys.executable, "-c", "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"], AMPLE)
+    assert told.stdout == b"3\n"
