@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import shutil
@@ -68,6 +69,21 @@ def ffmpeg() -> str:
     """The ffmpeg that the package itself would run."""
     child = pytest.importorskip("hpc_curate.io.child")
     return str(child.ffmpeg())
+
+
+@pytest.fixture(scope="session")
+def still(footage: Path, ffmpeg: str) -> Callable[[str, float], Any]:
+    """Decodes one frame of a real clip at its own size: `still("bikes.mp4", 3)` is uint8 [272, 640, 3], RGB."""
+    image = pytest.importorskip("PIL.Image")
+    numpy = pytest.importorskip("numpy")
+
+    def decode(name: str, at_s: float) -> Any:
+        command = [ffmpeg, "-v", "error", "-nostdin", "-ss", str(at_s), "-i", str(footage / name), "-frames:v", "1"]
+        command += ["-vf", "scale=out_range=full", "-c:v", "png", "-f", "image2pipe", "-"]
+        png = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+        return numpy.asarray(image.open(io.BytesIO(png)).convert("RGB"))
+
+    return decode
 
 
 @pytest.fixture(scope="session")

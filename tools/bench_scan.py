@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """What scan costs over a bare decode of the same file, in CPU seconds and wall, measured in the same run.
 
-    tools/bench_scan.py VIDEO [--rounds 3] [--decoder ffmpeg|decord] [--pack-long-side-px 640]
+    tools/bench_scan.py VIDEO [--rounds 3] [--decoder ffmpeg|decord] [--pack-long-side-px 640] [--measures motion ...]
 
-Rounds are interleaved: the bare decode (`ffmpeg -f null`, as many threads), scan with all measures, the adaptive cutter
-and the frame pack, and, where it is installed, PySceneDetect's command line making its cut list alone. Medians; the
-last line is the ratio of CPU seconds. Scan is measured in a warm process, as a worker is from its second video on.
+Rounds are interleaved: the bare decode (`ffmpeg -f null`, as many threads), scan with the measures of the default
+recipe (or those named, or `all`), the adaptive cutter and the frame pack, and, where it is installed, PySceneDetect's
+command line making its cut list alone. Medians; the last line is the ratio of CPU seconds. Scan is measured in a warm
+process, as a worker is from its second video on.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import meter
+import yaml
 
-from hpc_curate import registry
+from hpc_curate import config, registry
 from hpc_curate.io import child
 from hpc_curate.measures import Measure
 from hpc_curate.records import Video, video_id
@@ -82,14 +84,21 @@ def describe(tables: Tables) -> str:
     )
 
 
+def of_the_default_recipe() -> list[str]:
+    recipe = yaml.safe_load((config.conf_dir() / "recipe" / "default.yaml").read_text())
+    return next(group["/measure"] for group in recipe["defaults"] if "/measure" in group)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--decoder", choices=["ffmpeg", "decord"], default="ffmpeg")
     parser.add_argument("--pack-long-side-px", type=int, default=Scan.pack_long_side_px)
+    parser.add_argument("--measures", nargs="*", default=of_the_default_recipe(), metavar="NAME")
     args = parser.parse_args()
-    measures: dict[str, Measure] = {name: registry.load("measure", name)() for name in registry.names("measure")}
+    names = registry.names("measure") if args.measures == ["all"] else args.measures
+    measures: dict[str, Measure] = {name: registry.load("measure", name)() for name in names}
     cutters = {"adaptive": registry.load("cutter", "adaptive")()}
     stage = Scan(measures, cutters, decoder=args.decoder, pack_long_side_px=args.pack_long_side_px)
 
