@@ -1,0 +1,1 @@
+"""Looking before curating: a grid of sampled videos or clips, all playing at once."""
