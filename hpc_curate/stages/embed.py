@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 
+from hpc_curate.clips.batches import per_clip
 from hpc_curate.clips.embeddings import MODELS, identity
 from hpc_curate.errors import BadInput, ConfigError
 from hpc_curate.io.tables import sha256_of_weights
@@ -111,12 +112,8 @@ class Embed(Scorer):
         }
 
     def score(self, model: Embedder, clips: Sequence[Clip]) -> list[dict[str, Any] | BadInput]:
-        scores: list[dict[str, Any] | BadInput] = []
-        for batch in _of_one_size(clips):
-            features = model(np.concatenate([clip.frames for clip in batch]))
-            ends = np.cumsum([len(clip.frames) for clip in batch])[:-1]
-            scores += [self._scores_of(clip, part) for clip, part in zip(batch, np.split(features, ends), strict=True)]
-        return scores
+        features = per_clip(model, clips)
+        return [self._scores_of(clip, part) for clip, part in zip(clips, features, strict=True)]
 
     def _scores_of(self, clip: Clip, features: np.ndarray) -> dict[str, Any] | BadInput:
         """The columns of one clip from the features of its frames, float32 [N, D]."""
@@ -143,15 +140,3 @@ class Embed(Scorer):
     @staticmethod
     def _module(name: str) -> Any:
         return importlib.import_module(f"hpc_curate.models.{name}")
-
-
-def _of_one_size(clips: Sequence[Clip]) -> Iterator[list[Clip]]:
-    """Neighbours whose frames have the same size, so that they go through the model together; order is kept."""
-    batch: list[Clip] = []
-    for clip in clips:
-        if batch and clip.frames.shape[1:] != batch[0].frames.shape[1:]:
-            yield batch
-            batch = []
-        batch.append(clip)
-    if batch:
-        yield batch
