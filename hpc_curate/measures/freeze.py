@@ -22,12 +22,16 @@ class Freeze(Measure):
     hundreds of pixels of the source, which takes coding noise below the default of 2 levels of 255.
 
     A stretch counts from `min_still_s` on: animation drawn at 8 or 12 pictures a second repeats frames but is not
-    frozen. Columns: `freeze_share` (0 to 1, 4 digits), `freeze_longest_s` (3 digits).
+    frozen. Columns: `freeze_share` (0 to 1, 4 digits), `freeze_longest_s` (3 digits), `freeze_stills`, the number of
+    still stretches: a frozen clip with one of them is a static picture, with several a slide show.
     """
 
     name: ClassVar[str] = "freeze"
+    version: ClassVar[int] = 2
     series_settings: ClassVar[tuple[str, ...]] = ("change_levels",)
-    columns: ClassVar[pa.Schema] = pa.schema([("freeze_share", pa.float64()), ("freeze_longest_s", pa.float64())])
+    columns: ClassVar[pa.Schema] = pa.schema(
+        [("freeze_share", pa.float64()), ("freeze_longest_s", pa.float64()), ("freeze_stills", pa.int32())]
+    )
     change_levels: int = 2
     min_still_s: float = 0.5
 
@@ -48,6 +52,7 @@ class Freeze(Measure):
         return {
             "freeze_share": round(min(1.0, float(still.sum()) / float(length)), 4),
             "freeze_longest_s": round(float(still.max(initial=0.0)), 3),
+            "freeze_stills": len(still),
         }
 
 

@@ -24,11 +24,11 @@ def measured(levels, span=None, measure=None, pts=None):
 
 
 def test_a_still_picture_is_frozen_throughout():
-    assert measured([90] * 20) == {"freeze_share": 1.0, "freeze_longest_s": 2.0}
+    assert measured([90] * 20) == {"freeze_share": 1.0, "freeze_longest_s": 2.0, "freeze_stills": 1}
 
 
 def test_a_moving_picture_is_not():
-    assert measured(range(0, 200, 10)) == {"freeze_share": 0.0, "freeze_longest_s": 0.0}
+    assert measured(range(0, 200, 10)) == {"freeze_share": 0.0, "freeze_longest_s": 0.0, "freeze_stills": 0}
 
 
 def test_a_slow_drift_is_not_still():
@@ -37,11 +37,16 @@ def test_a_slow_drift_is_not_still():
 
 
 def test_half_a_clip_may_be_frozen():
-    assert measured([*range(0, 100, 10), *[200] * 10]) == {"freeze_share": 0.5, "freeze_longest_s": 1.0}
+    assert measured([*range(0, 100, 10), *[200] * 10]) == {
+        "freeze_share": 0.5,
+        "freeze_longest_s": 1.0,
+        "freeze_stills": 1,
+    }
 
 
 def test_slides_are_frozen_though_they_change():
-    assert measured([10] * 10 + [80] * 10 + [200] * 10) == {"freeze_share": 1.0, "freeze_longest_s": 1.0}
+    columns = measured([10] * 10 + [80] * 10 + [200] * 10)
+    assert columns == {"freeze_share": 1.0, "freeze_longest_s": 1.0, "freeze_stills": 3}
 
 
 def test_animation_that_repeats_frames_is_not_frozen():
@@ -58,7 +63,7 @@ def test_a_small_moving_part_is_enough_to_be_alive():
 
 
 def test_a_clip_that_starts_inside_a_still_stretch_counts_its_own_part():
-    assert measured([50] * 20, Span(1000, 2000)) == {"freeze_share": 1.0, "freeze_longest_s": 1.0}
+    assert measured([50] * 20, Span(1000, 2000)) == {"freeze_share": 1.0, "freeze_longest_s": 1.0, "freeze_stills": 1}
 
 
 def test_a_frame_that_is_shown_for_long_is_still():

@@ -81,7 +81,7 @@ def test_cells_are_looked_at_at_the_stated_rate_only():
     feeder = Motion(rate_hz=4).start(FACTS)
     pts = np.arange(40) * 50
     feeder.feed(Frames(np.stack([view(0)] * 40), pts, pts / 1000))
-    looks = np.flatnonzero(~np.isnan(feeder.finish()["speed"][:, 0]))
+    looks = np.flatnonzero(~np.isnan(feeder.finish()["flow"][:, 0]))
     assert looks.tolist() == [0, 5, 10, 15, 20, 25, 30, 35]
 
 
@@ -99,3 +99,25 @@ def test_any_shape_of_small_frames_is_taken(shape):
     pixels = np.random.default_rng(2).integers(0, 256, (3, *shape, 3), np.uint8)
     facts = Facts(shape[1] * 20, shape[0] * 20, Fraction(20), Fraction(1, 1000))
     assert measured(pixels, step_ms=300, facts=facts)["motion"] > 0
+
+
+def test_pictures_that_are_replaced_leave_a_residual_and_pictures_that_move_do_not():
+    random = np.random.default_rng(3)
+    replaced = [view(*random.uniform(-90, 90, 2)) for _ in range(60)]
+    moved = [view(0.4 * index) for index in range(60)]
+    assert measured(replaced)["motion_residual"] > 5 * measured(moved)["motion_residual"]
+    assert measured([view(0)] * 60)["motion_residual"] < 0.5
+
+
+@pytest.mark.parametrize("name", ["walking.mp4", "face.mp4", "gymnast-1-1.mp4", "bikes.mp4"])
+def test_the_unit_is_that_of_a_flow_of_more_pixels_within_a_factor_of_two(name, footage, decoded, whole):
+    facts, small = decoded(footage / name, seconds=3)
+    _, large = decoded(footage / name, 320, 3)
+    slots = np.flatnonzero(np.diff(np.floor(large.times_s * 4 + 1e-4), prepend=-1))
+    luma = large.luma()
+    speeds = []
+    for first, second in zip(slots[1:], slots[2:], strict=False):
+        flow = cv2.calcOpticalFlowFarneback(luma[first], luma[second], None, 0.5, 3, 15, 3, 5, 1.2, 0)
+        pixels = np.hypot(flow[..., 0], flow[..., 1]).mean()
+        speeds.append(pixels / 320 / (large.times_s[second] - large.times_s[first]))
+    assert 0.8 < whole(Motion(), facts, small)["motion"] / np.mean(speeds) < 2.3
