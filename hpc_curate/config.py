@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from hpc_curate import credentials, registry
+from hpc_curate.chat.endpoint import Endpoint
 from hpc_curate.errors import ConfigError
 from hpc_curate.io import delivery
 from hpc_curate.io.s5cmd import SourceSettings
@@ -164,6 +165,8 @@ def resources(config: Mapping[str, Any], stage: str) -> Resources:
     """The default resources with the stage's own on top."""
     given = config.get("resources") or {}
     merged = {**(given.get("default") or {}), **(given.get(stage) or {})}
+    if merged.get("endpoint") is not None:
+        merged["endpoint"] = make(Endpoint, merged["endpoint"], f"resources.{stage}.endpoint")
     return make(Resources, merged, f"resources.{stage}")
 
 

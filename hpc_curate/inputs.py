@@ -13,6 +13,7 @@ from hpc_curate.records import Video
 from hpc_curate.stage import Clip, Resources
 
 if TYPE_CHECKING:
+    from hpc_curate.chat.answers import Answers
     from hpc_curate.io.delivery import Delivery
     from hpc_curate.run_folder.accounting import Books
 
@@ -71,6 +72,10 @@ class Inputs(Protocol):
 
     def scratch(self) -> Path:
         """A private folder for temporary files, on the node; removed afterwards."""
+        ...
+
+    def answers(self) -> Answers:
+        """What a model was asked about this unit and has answered, by this attempt or an earlier one."""
         ...
 
     def delivery(self) -> Delivery:

@@ -20,7 +20,7 @@ _SITE_FOLDER = "HPC_CURATE_CONF"  # in the environment: a folder like conf/, wit
 _QUESTIONS = ("--cfg", "-c", "--info", "-i", "--help", "-h", "--hydra-help", "--shell-completion", "-sc", "--version")
 
 
-_RESOURCE = re.compile(r"resources\.(\w+)\.(\w+)=")
+_RESOURCE = re.compile(r"resources\.(\w+)\.(\w+)[.=]")
 
 
 @dataclass(frozen=True)

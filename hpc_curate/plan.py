@@ -94,13 +94,17 @@ def build(settings: Mapping[str, Any], units: int) -> Plan:
     asker: str | None = None
     for name, stage in stages.items():
         wildcards = {EVERY_COLUMN: columns, EVERYTHING: list(writers)}
+        # `caption?` is read where a stage before writes it, and not missed elsewhere.
+        wildcards |= {read: [read[:-1]] if read[:-1] in writers else [] for read in stage.reads() if read.endswith("?")}
         reads = [column for read in stage.reads() for column in wildcards.get(read, [read])]
         upstream = [_writer(read, name, writers, stages) for read in reads]
         tasks = _tasks(stage, units, stages)
         if isinstance(stage, PerUnit) and stage.incremental and not stage.pieces():
             _writer("start_pts", name, writers, stages)  # it is asked for clips, so somebody has to make them
         asked_by = None if _sees_all(stage) else asker
-        steps[name] = Step(stage, config.resources(settings, name), tuple(dict.fromkeys(upstream)), asked_by, tasks)
+        resources = config.resources(settings, name)
+        stage.check(resources)
+        steps[name] = Step(stage, resources, tuple(dict.fromkeys(upstream)), asked_by, tasks)
         for written in _written(stage):
             if written in writers:
                 raise ConfigError(f"stages {writers[written]} and {name} both write '{written}'; take one out")

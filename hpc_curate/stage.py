@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
+from hpc_curate.chat.endpoint import Endpoint
 from hpc_curate.errors import BadInput, UnitFailed
 from hpc_curate.io.tables import sha256_of_weights
 from hpc_curate.records import digest
@@ -45,6 +46,7 @@ class Resources:
     units_per_element: int = 1  # that each of its workers takes
     workers_per_element: int = 1  # on one node, each with the resources above: for sites that give whole nodes
     scratch: str | None = None  # node-local folder for large temporary files; null: the system's
+    endpoint: Endpoint | None = None  # where a stage that asks a model finds it
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,16 @@ class Stage:
     def load(self, resources: Resources) -> Any:
         """The model: heavy imports happen here and nowhere else. What it returns is handed to the work."""
         return None
+
+    def check(self, resources: Resources) -> None:
+        """Say before anything is queued what the stage needs of its resources and has not.
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+
+    def unload(self, model: Any) -> None:
+        """Give back what `load` took beside memory, such as a server that it started."""
 
     def publishes(self, inputs: Inputs) -> Sequence[Path]:
         """Files beside the tables that this unit has made; the ledger names them too."""

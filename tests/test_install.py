@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-TOGETHER = "torch,hydra,app,test"
+TOGETHER = "torch,vlm,hydra,app,test"
 SMALL = ["", "cpu", "hydra", "app", "test"]
 LARGE = ["gpu", "torch", f"cpu,{TOGETHER}"]
 ALL_WITH_GPU = f"gpu,{TOGETHER}"

@@ -17,7 +17,7 @@ readonly packages=(
   chromium chromium-driver                                   # tests/report
   mmdebstrap fakeroot                                        # tests/container
 )
-readonly extras=cpu,torch,hydra,app,test
+readonly extras=cpu,torch,vlm,hydra,app,test
 readonly nobody=65534
 readonly two_people=tests/test_two_people.py
 

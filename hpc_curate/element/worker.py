@@ -81,6 +81,13 @@ class Element:
             Preempted: told to stop or out of time; what is finished is kept.
             EnvironmentFault: the machine is at fault.
         """
+        try:
+            return self._run(unit_numbers)
+        finally:
+            if self._model:
+                self.stage.unload(self._model.pop())
+
+    def _run(self, unit_numbers: Sequence[int]) -> int:
         open_units, left, pause_s = 0, list(unit_numbers), 0.0
         while left:
             claimed = []

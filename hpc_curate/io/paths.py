@@ -113,6 +113,14 @@ class RunPaths:
     def parts(self, stage: str, signature: str, unit: int) -> Path:
         return self.stage(stage, signature) / "parts" / f"{unit:05d}"
 
+    def answers(self, stage: str, signature: str, unit: int, token: str) -> Path:
+        """What a model has answered about a unit, as one attempt at it writes it down."""
+        return self.stage(stage, signature) / "answers" / f"{unit:05d}.{token}.jsonl"
+
+    def answers_of(self, stage: str, unit: int) -> list[Path]:
+        """All of these, under every signature of the stage."""
+        return sorted(self.root.glob(f"{stage}/*/answers/{unit:05d}.*.jsonl"))
+
     def tars(self, signature: str) -> Path:
         return self.stage("pack", signature) / "tars"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import uuid
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hpc_curate import config, units
+from hpc_curate.chat.answers import Answers
 from hpc_curate.clips import align
 from hpc_curate.errors import BadInput, Blocked
 from hpc_curate.io import delivery
@@ -40,6 +42,7 @@ class Reader:
         self.unit = unit
         self.resources: Resources = self._step.resources
         self._videos: list[Video] | None = None
+        self._answers: Answers | None = None
         self._found: dict[str, list[Record]] = {}
         self._gather = Gather(state, self._records)
         self._rows: dict[tuple[str, ...], pa.Table] = {}
@@ -218,13 +221,26 @@ class Reader:
     def scratch(self) -> Path:
         return self._scratch
 
+    def answers(self) -> Answers:
+        if self._answers is None:
+            paths, signature = self._state.plan.paths, self._state.signature(self._stage)
+            assert signature is not None
+            mine = paths.answers(self._stage, signature, self.unit, uuid.uuid4().hex[:12])
+            every = paths.answers_of(self._stage, self.unit)
+            own = [path for path in every if path.parent == mine.parent]
+            self._answers = Answers(mine, own, [path for path in every if path not in own])
+        return self._answers
+
     def delivery(self) -> delivery.Delivery:
         plan, at, signature = self._state.plan, self._state.data_set(), self._state.signature("pack")
         assert at is not None and signature is not None
         return delivery.deliver_to(at, plan.paths.receipts(signature), self._scratch, config.source(plan.settings))
 
     def question(self) -> dict[str, Any]:
-        return {key: self._state.plan.settings[key] for key in ("stage", "measure", "cutter")}
+        plan = self._state.plan
+        # Groups such as select give settings to stages that the recipe may not have.
+        asked = {name: settings for name, settings in plan.settings["stage"].items() if name in plan.steps}
+        return {"stage": asked, **{key: plan.settings[key] for key in ("measure", "cutter")}}
 
     def books(self) -> Books:
         return books.read(self._state.plan)
