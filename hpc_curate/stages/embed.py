@@ -37,7 +37,7 @@ class Embed(Scorer):
 
     frames_per_clip: int = 4
     model: Literal["efficientnet", "open_clip", "sscd"] = "efficientnet"
-    architecture: str | None = None  # of open_clip: ViT-B-32, or ViT-L-14@openai where normalisations differ
+    architecture: str | None = None  # of open_clip: ViT-B-32@openai names the weights that are meant
     weights_path: str | None = None  # of open_clip and sscd: a local file
     dimensions: int | None = None  # of open_clip; the others know their own
     per_frame: bool = False  # also keep the vector of every frame that was looked at
@@ -46,7 +46,7 @@ class Embed(Scorer):
         if self.model != "efficientnet" and self.weights_path is None:
             raise ValueError(f"model={self.model} needs weights_path, a local file")
         if self.model == "open_clip" and (self.architecture is None or self.dimensions is None):
-            raise ValueError("model=open_clip needs architecture and dimensions, such as ViT-B-32 and 512")
+            raise ValueError("model=open_clip needs architecture and dimensions, such as ViT-B-32@openai and 512")
 
     def writes(self) -> dict[str, pa.Schema]:
         columns = [

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from hpc_curate.errors import ConfigError
 from hpc_curate.models import open_clip_image
@@ -44,6 +45,23 @@ def test_features_are_those_of_the_local_weights(random_checkpoint):
     with torch.inference_mode():
         expected = model.encode_image(torch.from_numpy(np.ascontiguousarray(pixels))).numpy()
     assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_real_frames_have_the_features_that_open_clip_itself_gives_them(random_checkpoint, still):
+    path, _ = random_checkpoint
+    model, _, preprocess = open_clip.create_model_and_transforms("random-tiny", pretrained=str(path))
+    load = open_clip_image.load("random-tiny", path, Resources(cpus=1))
+    for frame in (still("bikes.mp4", 3), still("gymnast-1-1.mp4", 1), still("demo.mp4", 20)):
+        with torch.inference_mode():
+            expected = model.eval().encode_image(preprocess(Image.fromarray(frame))[None]).numpy()
+        assert load(frame[None]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_activation_is_that_of_the_weights_that_are_named():
+    assert "force_quick_gelu True" in open_clip_image.normalisation("ViT-B-32@openai")
+    assert "quick_gelu" not in open_clip_image.normalisation("ViT-B-32@laion2b_s34b_b79k")
+    with pytest.raises(ConfigError, match="activations; name the one meant, as ViT-B-32@openai"):
+        open_clip_image.normalisation("ViT-B-32")
 
 
 def test_the_stage_embeds_with_them(random_checkpoint):
