@@ -25,6 +25,8 @@ Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point `hpc-curate`; returns the exit code: 0 well, 1 something failed, 2 wrong question."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:2], "--help"]
     try:
         if arguments[:1] == ["run"]:
             from hpc_curate import run
@@ -54,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="hpc-curate", description="Raw video to training data, by job arrays.")
     parser.add_argument("--version", action="version", version=f"hpc-curate {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs.add_parser("help", help="this; help VERB: more about one")
     verbs.add_parser("run", help=_RUN_HELP, add_help=False)
 
     verbs.add_parser("doctor", help=_DOCTOR_HELP, add_help=False)
@@ -71,7 +74,7 @@ def _add_looking(verbs: Verbs) -> None:
     """The verbs that change nothing."""
     status = _of_a_run(verbs, "status", "where a run stands, from its ledger and one question to Slurm")
     shape = status.add_mutually_exclusive_group()
-    shape.add_argument("--json", action="store_true", help="for scripts; `state` is running, done, failed or blocked")
+    shape.add_argument("--json", action="store_true", help="for scripts; `state` is done when it is")
     shape.add_argument("--watch", action="store_true", help="until it has ended; exit code 0 if it is done")
 
     propose = _of_a_run(
@@ -83,7 +86,9 @@ def _add_looking(verbs: Verbs) -> None:
     propose.add_argument("--json", action="store_true", help="for scripts")
 
     logs = _of_a_run(
-        verbs, "logs", "the logs of units that failed, of one unit, or of whatever worked on a video or clip"
+        verbs,
+        "logs",
+        "the end of the logs of what failed, those of a unit, or of all that worked on a video or clip",
     )
     logs.add_argument("stage", nargs="?", metavar="STAGE")
     one = logs.add_mutually_exclusive_group()
@@ -91,6 +96,9 @@ def _add_looking(verbs: Verbs) -> None:
     one.add_argument(
         "--of", metavar="ID", help="a video's id, URI or name, or a clip's id: and what the ledger says of it"
     )
+
+    logs.add_argument("--lines", type=int, default=20, metavar="N", help="last lines of each that failed; default: 20")
+    logs.add_argument("--most", type=int, default=5, metavar="N", help="logs of what failed; default: 5")
 
     _of_a_run(verbs, "funnel", "what became of every video and clip; the counts add up")
 
@@ -106,9 +114,10 @@ def _add_doing(verbs: Verbs) -> None:
     retry.add_argument(
         "--class",
         dest="kind",
-        choices=("transient", "oom", "timeout", "quarantined", "all"),
+        choices=("transient", "oom", "timeout", "cancelled", "quarantined", "all"),
         help="transient: faults of machines, preemption, deaths without a word; oom: with more memory; timeout: with "
-        "more time; quarantined: rows given up for other reasons than the data. Default: transient, and what failed",
+        "more time; cancelled: by a person; quarantined: rows given up for other reasons than the data. "
+        "Default: transient, cancelled, and what failed",
     )
     retry.add_argument("--factor", type=float, default=2.0, metavar="X", help="of memory or time; default: 2")
     retry.add_argument("--dry-run", action="store_true", help="only say it")

@@ -11,7 +11,7 @@ def candidates(line: str) -> list[str]:
     """What may stand at the end of `line`, which begins with the program's name."""
     words = line.split(" ")
     if len(words) < 3:
-        return [verb for verb in _VERBS if verb.startswith(words[-1])]
+        return [verb for verb in (*_VERBS, "help") if verb.startswith(words[-1])]
     if words[1] not in ("run", "doctor"):
         return []
     return _overrides(" ".join(words[2:]))

@@ -26,8 +26,10 @@ from hpc_curate.element.binding import Place
 from hpc_curate.element.worker import Allocation, Element, catch_signals
 from hpc_curate.errors import ConfigError, CurateError, Preempted, UnitFailed
 from hpc_curate.io import delivery
+from hpc_curate.monitoring import standing
 from hpc_curate.nearest import nearest
 from hpc_curate.plan import Plan
+from hpc_curate.plural import counted
 from hpc_curate.run_folder import privacy, submissions
 from hpc_curate.run_folder.ledger import Ledger
 from hpc_curate.run_folder.state import State
@@ -184,7 +186,7 @@ def _run_here(plan: Plan, without: Without) -> None:
         else:
             _run_slots(plan, name, missing)
         _expect_done(plan, ledger, name)
-        log.info("%-8s %d units in %.1f s", name, len(missing), time.time() - began)
+        log.info("%-8s %s in %.1f s", name, counted(len(missing), "unit"), time.time() - began)
 
 
 def _expect_done(plan: Plan, ledger: Ledger, name: str) -> None:
@@ -192,11 +194,10 @@ def _expect_done(plan: Plan, ledger: Ledger, name: str) -> None:
     lost = [unit for unit in state.missing(name) if not (state.allow_failed and state.failed(name, unit))]
     if not lost:
         return
-    signature = state.attempts_signature(name)
-    why = ledger.attempt(name, signature, lost[0])
-    lines = (why.message or "no word from its worker; see its log").strip().splitlines()
+    found = {one.unit: one for one in standing.of_stage(state, name, standing.queue(plan))}
+    why = found[lost[0]].last_line or "no word from its worker; see its log"
     raise UnitFailed(
-        f"{name}: {len(lost)} of {plan.steps[name].units} units are not done. Unit {lost[0]}: {lines[-1]}\n"
+        f"{name}: {len(lost)} of {counted(plan.steps[name].units, 'unit')} not done. Unit {lost[0]}: {why}\n"
         f"Logs are in {plan.paths.logs(name)}; the same command again, or hpc-curate retry, does what is missing"
     )
 

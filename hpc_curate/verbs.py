@@ -15,8 +15,9 @@ from hpc_curate import plan as plans
 from hpc_curate.cluster import processes, slurm
 from hpc_curate.errors import ConfigError
 from hpc_curate.io.export import write_rows
-from hpc_curate.monitoring import logfiles, overview, retrying, standing, watch
+from hpc_curate.monitoring import causes, logfiles, overview, retrying, standing, watch
 from hpc_curate.nearest import nearest
+from hpc_curate.plural import counted, listed
 from hpc_curate.report import progress, text
 from hpc_curate.run_folder import accounting, books, privacy, submissions
 
@@ -87,7 +88,11 @@ def cancel(given: argparse.Namespace) -> int:
     slurm.cancel(arrays)
     asked = processes.stop(plan.paths, [one for one in submitted if one.here and not one.is_of_another])
     said = [_cancelled(one) for one in [*relays, *arrays]]
-    said += [f"asked {asked} processes on this machine to stop after what is in flight"] if asked else []
+    said += (
+        [f"asked {counted(asked, 'process', 'processes')} on this machine to stop after what is in flight"]
+        if asked
+        else []
+    )
     said += [_cancelled(one) for one in processes.live(plan.paths, submitted) if one.submission.is_of_another]
     print("\n".join(said) or "nothing of this run is queued, and nothing of it runs on this machine")
     return 0
@@ -100,7 +105,7 @@ def _cancelled(one: slurm.Live) -> str:
 
 
 def logs(given: argparse.Namespace) -> int:
-    """Print the logs, each behind its path."""
+    """Print the end of the logs of what failed, or the whole ones of what was asked for, each behind its path."""
     plan = plans.load_latest(given.run, given.plan)
     if given.stage is not None and given.stage not in plan.steps:
         raise ConfigError(f"the plan has no stage '{given.stage}'; {nearest(given.stage, plan.steps)}")
@@ -108,13 +113,31 @@ def logs(given: argparse.Namespace) -> int:
         raise ConfigError("--unit needs the stage before it: hpc-curate logs RUN scan --unit 7")
     if given.of is not None:
         return _logs_of_thing(plan, given.of)
-    if given.unit is not None:
-        files = logfiles.of_units(plan, given.stage, [given.unit])
-    else:
-        files = logfiles.of_failures(plan, given.stage)
+    if given.unit is None:
+        return _logs_of_failures(plan, given)
+    if not 0 <= given.unit < plan.steps[given.stage].units:
+        raise ConfigError(f"{given.stage} has units 0 to {plan.steps[given.stage].units - 1}, not {given.unit}")
+    files = logfiles.of_units(plan, given.stage, [given.unit])
     _print_files(files)
     if not files:
-        print("no unit failed" if given.unit is None else "no log of this unit", file=sys.stderr)
+        print("no log of this unit", file=sys.stderr)
+    return 0
+
+
+def _logs_of_failures(plan: plans.Plan, given: argparse.Namespace) -> int:
+    found = logfiles.of_failures(plan, given.stage)
+    for one in found[: given.most]:
+        print(f"{one.stage}, {counted(len(one.units), 'unit')} ({listed(one.units)}), {one.kind}: {one.reason}")
+        for path in one.files[:1]:
+            print(f"==> {path} <==")
+            print("\n".join(causes.tail(path).rstrip().splitlines()[-given.lines :]))
+        if one.files[1:]:
+            print(f"the same in {counted(len(one.files) - 1, 'other log')}, such as {one.files[1]}")
+        print("" if one.files else "there is no log\n")
+    if rest := found[given.most :]:
+        print(f"and {counted(len(rest), 'other reason')}: --most N shows more, STAGE --unit N a whole log")
+    if not found:
+        print("no unit failed", file=sys.stderr)
     return 0
 
 
@@ -148,7 +171,7 @@ def table(given: argparse.Namespace) -> int:
     if given.videos:
         rows = accounting.video_rows(found, rows)
     write_rows(given.output, rows)
-    print(f"{rows.num_rows} rows in {given.output}")
+    print(f"{counted(rows.num_rows, 'row')} in {given.output}")
     return 0
 
 

@@ -147,6 +147,14 @@ class RunPaths:
         name = f"{job}_*_log.out"
         return sorted([*self.logs(stage).glob(name), *self.logs(stage).glob(f"*/{name}")])
 
+    def logs_by_job(self, stage: str) -> dict[str, list[Path]]:
+        """The same of all jobs of a stage by one look; of an element several, if it had several workers."""
+        found: dict[str, list[Path]] = {}
+        folder, name = self.logs(stage), "*_log.out"
+        for path in sorted([*folder.glob(name), *folder.glob(f"*/{name}")]):
+            found.setdefault(path.name.removesuffix("_log.out").rpartition("_")[0], []).append(path)
+        return found
+
     def again(self, logs: Path, job: str) -> Path:
         """There while a worker of a job wants it to be started again."""
         return logs / f"{job}.again"

@@ -10,13 +10,23 @@ from dataclasses import dataclass, field
 
 from hpc_curate.monitoring import pace, standing
 from hpc_curate.monitoring.siblings import Sibling, siblings
-from hpc_curate.monitoring.standing import BLOCKED, FAILED, PENDING, QUEUED, RUNNING, STOPPED, Queue, Standing
+from hpc_curate.monitoring.standing import (
+    BLOCKED,
+    ENVIRONMENT,
+    FAILED,
+    PENDING,
+    QUEUED,
+    RUNNING,
+    STOPPED,
+    Queue,
+    Standing,
+)
 from hpc_curate.plan import Plan
 from hpc_curate.run_folder.ledger import Ledger, Record
 from hpc_curate.run_folder.state import State
 from hpc_curate.stage import PerUnit
 
-DONE = "done"
+DONE, NOT_STARTED, UNFINISHED = "done", "not started", "unfinished"  # beside the kinds that a unit may have
 KINDS = (RUNNING, QUEUED, FAILED, BLOCKED, STOPPED, PENDING)
 _SLOWEST = 3
 
@@ -61,12 +71,13 @@ class StageStatus:
     at_work: list[Task]  # the longest first
     slowest: list[Task]  # of those that are done
     usual_s: float | None  # the median of those
-    message: str = ""  # of the first failure
+    reasons: dict[str, list[int]] = field(default_factory=dict)  # what failures said at last, and of which units
 
 
 @dataclass(frozen=True)
 class Status:
-    """A run: running, done, failed or blocked."""
+    """A run: running, done, failed, blocked (stopped by chance, or what it reads is missing), not started, or
+    unfinished (a part of it was asked for and is done)."""
 
     run: str
     plan: str
@@ -74,10 +85,11 @@ class Status:
     scheduler: str  # answered, silent (with its word), or none
     stages: list[StageStatus] = field(default_factory=list)
     data_set: str | None = None  # the folder or prefix of the tars, once it is known
-    left_s: float | None = None  # of all stages of which something is known
+    left_s: float | None = None  # of all stages of which something is known; `unknown` names the others
     unknown: list[str] = field(default_factory=list)  # stages with units to do of which nothing is known yet
     words: list[str] = field(default_factory=list)  # of a relay that could not queue the rest
     plans: list[Sibling] = field(default_factory=list)  # of the same run folder, if there are several
+    pilot: str | None = None  # its run folder, if there was one
 
 
 def look(plan: Plan, queue: Queue | None = None) -> Status:
@@ -100,6 +112,7 @@ def look(plan: Plan, queue: Queue | None = None) -> Status:
         unknown=[stage.stage for stage in open_stages if stage.left_s is None],
         words=queue.words(plan),
         plans=others(plan, queue, mine),
+        pilot=str(plan.paths.pilot.root) if plan.paths.pilot.latest.exists() else None,
     )
 
 
@@ -124,7 +137,11 @@ def overall(stages: Sequence[StageStatus], alive: bool) -> str:
         return DONE
     if alive or any(stage.running for stage in stages):
         return RUNNING
-    return FAILED if any(stage.failed for stage in stages) else BLOCKED
+    if any(stage.failed for stage in stages):
+        return FAILED
+    if any(stage.blocked or stage.stopped for stage in stages):
+        return BLOCKED
+    return UNFINISHED if any(stage.done for stage in stages) else NOT_STARTED
 
 
 def _open_units(stage: StageStatus) -> int:
@@ -164,7 +181,7 @@ def _stage(state: State, name: str, queue: Queue, now: float) -> StageStatus:
         at_work=sorted(at_work, key=lambda task: -task.seconds),
         slowest=_slowest(records),
         usual_s=usual_s,
-        message=next((_message(one) for one in open_units if one.kind == FAILED), ""),
+        reasons=_reasons(open_units),
     )
 
 
@@ -196,6 +213,10 @@ def _slowest(records: Sequence[Record]) -> list[Task]:
     return [Task(record.unit, record.seconds, record.host, record.job) for record in last]
 
 
-def _message(one: Standing) -> str:
-    lines = one.attempt.message.strip().splitlines()
-    return f"unit {one.unit}: {lines[-1] if lines else '?'}"
+def _reasons(open_units: Sequence[Standing]) -> dict[str, list[int]]:
+    """The units that ended badly by the last line that was left of each, the most frequent first."""
+    found: dict[str, list[int]] = {}
+    for one in open_units:
+        if one.kind == FAILED or (one.kind == STOPPED and one.cause == ENVIRONMENT):
+            found.setdefault(one.last_line or "it left no word", []).append(one.unit)
+    return dict(sorted(found.items(), key=lambda reason: -len(reason[1])))

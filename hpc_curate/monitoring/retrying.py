@@ -17,14 +17,18 @@ from hpc_curate.cluster import slurm
 from hpc_curate.errors import ConfigError, SchedulerError
 from hpc_curate.io import tables
 from hpc_curate.monitoring import causes, standing
-from hpc_curate.monitoring.standing import BLOCKED, ENVIRONMENT, FAILED, STOPPED, Queue, Standing
+from hpc_curate.monitoring.deaths import NEVER_STARTED
+from hpc_curate.monitoring.standing import BLOCKED, ENVIRONMENT, FAILED, PENDING, STOPPED, Standing
 from hpc_curate.plan import Plan
-from hpc_curate.run_folder.ledger import Attempt, Ledger, Record
+from hpc_curate.plural import counted, listed
+from hpc_curate.run_folder.ledger import Ledger, Record
 from hpc_curate.run_folder.state import State
 from hpc_curate.stage import PerUnit
 
-TRANSIENT, OOM, TIMEOUT, QUARANTINED, ALL = "transient", "oom", "timeout", "quarantined", "all"
-CLASSES = (TRANSIENT, OOM, TIMEOUT, QUARANTINED, ALL)
+TRANSIENT, OOM, TIMEOUT, CANCELLED, QUARANTINED = "transient", "oom", "timeout", "cancelled", "quarantined"
+ALL = "all"
+# Whoever calls `retry` wants the run to go on, with what somebody has cancelled too; `--class` leaves that out.
+_BY_DEFAULT = {TRANSIENT, FAILED, BLOCKED, CANCELLED}
 # Of the machine, or of a limit that may have been met by chance, as they stand in the error column.
 _NOT_DATA = re.compile(
     r"^quarantined: |killed \(SIGKILL\)|time limit: |no permission to read it|Permission denied|Input/output error"
@@ -37,7 +41,7 @@ class Case:
     """Units of a stage that are tried again for the same reason."""
 
     stage: str
-    kind: str  # failed, blocked, transient, oom, timeout, quarantined
+    kind: str  # failed, blocked, or a class
     units: tuple[int, ...]
     reason: str  # in words
     hosts: tuple[str, ...] = ()  # that were at fault
@@ -53,6 +57,7 @@ class Retry:
     more: tuple[str, ...]  # settings that are raised, in words
     data_errors: int  # rows with an error that is a result
     missing: int  # units that are not done
+    not_begun: int  # of these, units that nobody has begun, and that are not queued
     wanted: str | None
 
     @property
@@ -70,7 +75,7 @@ def decide(plan: Plan, stages: Sequence[str], wanted: str | None, factor: float)
     """Find what is to be tried again.
 
     Args:
-        wanted: one of `CLASSES`; None: what failed, is blocked or was ended by chance.
+        wanted: a class; None: what failed, is blocked, was cancelled or ended by chance.
         factor: of memory (oom) or time (timeout).
 
     Raises:
@@ -81,24 +86,26 @@ def decide(plan: Plan, stages: Sequence[str], wanted: str | None, factor: float)
     queue = standing.queue(plan)
     if queue.scheduler.startswith("silent"):
         raise SchedulerError(f"Slurm is {queue.scheduler}; nothing is retried on a guess")
-    meant = {TRANSIENT, FAILED, BLOCKED} if wanted is None else {wanted}
+    meant = _BY_DEFAULT if wanted is None else {wanted}
     if wanted == ALL:
-        meant = {TRANSIENT, FAILED, BLOCKED, OOM, TIMEOUT, QUARANTINED}
-    troubled = {name: _troubled(state, name, queue) for name in stages}
+        meant = {*_BY_DEFAULT, OOM, TIMEOUT, QUARANTINED}
+    open_units = {name: standing.of_stage(state, name, queue) for name in plan.steps}
+    troubled = {name: [one for one in open_units[name] if _is_trouble(one)] for name in stages}
     accounted = _asked_of_accounting([one for ones in troubled.values() for one in ones])
     found = [case for name, ones in troubled.items() for case in _cases(name, ones, accounted)]
     rows = [_rows_given_up(state, name) for name in stages]
     found += [case for case, _ in rows if case]
     if any(case.kind in meant for case in found):
-        meant.add(BLOCKED)  # what comes after it may be free then
+        meant = {*meant, BLOCKED}  # what comes after it may be free then
     cases = tuple(case for case in found if case.kind in meant)
     if queue.live and any(case.kind == QUARANTINED for case in cases):
         # Its files are removed, and others may be reading them.
         raise ConfigError("something of this run is queued or running; wait for it, or cancel it, then retry")
     left = tuple(case for case in found if case.kind not in meant)
     raised, more = _raised(plan, cases, factor)
-    missing = sum(len(state.missing(name)) for name in plan.steps)
-    return Retry(raised, cases, left, more, sum(data for _, data in rows), missing, wanted)
+    every = [one for ones in open_units.values() for one in ones]
+    not_begun = sum(one.kind == PENDING or one.cause == NEVER_STARTED for one in every)
+    return Retry(raised, cases, left, more, sum(data for _, data in rows), len(every), not_begun, wanted)
 
 
 def do(retry: Retry) -> None:
@@ -130,26 +137,27 @@ def text(retry: Retry) -> str:
     if retry.is_idle:
         lines.append(f"nothing to do: {'no unit is of this class' if retry.missing else 'every unit is done'}")
     lines += [f"{case.kind:<12} {case.stage}: {_units(case.units)}, {case.reason}" for case in retry.cases]
+    if retry.not_begun and not retry.is_idle:
+        lines.append(f"as well      {counted(retry.not_begun, 'unit')} that nobody has begun")
     lines += [f"more         {setting}" for setting in retry.more]
     lines += [f"not on       {', '.join(retry.exclude)}"] if retry.exclude else []
     lines += [f"left alone   {case.stage}: {_units(case.units)}, {case.kind}: {case.reason}" for case in retry.left]
     if retry.data_errors:
-        lines.append(
-            f"left alone   {retry.data_errors:,} rows with an error that is a result: hpc-curate table says which"
-        )
+        rows = counted(retry.data_errors, "row")
+        lines.append(f"left alone   {rows} with an error that is a result: hpc-curate table says which")
     return "\n".join(lines)
 
 
 def _units(units: Sequence[int]) -> str:
-    some = ", ".join(map(str, units[:10])) + (" ..." if len(units) > 10 else "")
-    return f"{len(units)} unit{'s' if len(units) > 1 else ''} ({some})"
+    return f"{counted(len(units), 'unit')} ({listed(units)})"
 
 
 # -- units that are not done -----------------------------------------------------------------------------------------
 
 
-def _troubled(state: State, name: str, queue: Queue) -> list[Standing]:
-    return [one for one in standing.of_stage(state, name, queue) if one.kind in (FAILED, BLOCKED, STOPPED)]
+def _is_trouble(one: Standing) -> bool:
+    """What left the queue before it started goes on in any case, like what was never queued."""
+    return one.kind in (FAILED, BLOCKED, STOPPED) and one.cause != NEVER_STARTED
 
 
 def _cases(name: str, troubled: Sequence[Standing], accounted: Mapping[str, str]) -> Iterator[Case]:
@@ -174,26 +182,24 @@ def _kind_and_reason(one: Standing, accounted: Mapping[str, str]) -> tuple[str, 
         if cause in (causes.UNKNOWN, causes.CANCELLED):
             told = causes.of_state(accounted.get(one.attempt.job, ""))
             cause = told if told != causes.UNKNOWN else cause
-        return {causes.OOM: OOM, causes.TIMEOUT: TIMEOUT}.get(cause, TRANSIENT), _reason(one.attempt, cause)
+        kinds = {causes.OOM: OOM, causes.TIMEOUT: TIMEOUT, causes.CANCELLED: CANCELLED}
+        return kinds.get(cause, TRANSIENT), _reason(one, cause)
     if one.kind == FAILED and "MemoryError" in one.attempt.message:
         return OOM, "out of memory"
-    return one.kind, _last_line(one.attempt) if one.kind == FAILED else "what it reads was missing"
+    return one.kind, one.last_line or "?" if one.kind == FAILED else "what it reads was missing"
 
 
-def _reason(attempt: Attempt, cause: str) -> str:
+def _reason(one: Standing, cause: str) -> str:
     if cause == ENVIRONMENT:
-        return _last_line(attempt)
+        return one.last_line
     words = {
         causes.OOM: "killed for memory",
         causes.TIMEOUT: "killed at its time limit",
         causes.NODE_FAIL: "its node failed",
+        causes.CANCELLED: "somebody cancelled it",
         causes.UNKNOWN: "its worker died without a word",
     }
     return words.get(cause, cause)
-
-
-def _last_line(attempt: Attempt) -> str:
-    return (attempt.message.strip().splitlines() or ["?"])[-1]
 
 
 def _raised(plan: Plan, cases: Sequence[Case], factor: float) -> tuple[Plan, tuple[str, ...]]:
@@ -233,8 +239,8 @@ def _rows_given_up(state: State, name: str) -> tuple[Case | None, int]:
         mine = sum(bool(_NOT_DATA.search(error)) for error in errors)
         given_up, data = given_up + mine, data + len(errors) - mine
         chosen += [unit] if mine else []
-    what = "videos" if main == "videos" else "clips"
-    case = Case(name, QUARANTINED, tuple(chosen), f"{given_up} {what} that were given up") if chosen else None
+    what = counted(given_up, "video" if main == "videos" else "clip")
+    case = Case(name, QUARANTINED, tuple(chosen), f"{what} given up") if chosen else None
     return case, data
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 
 from hpc_curate.cluster import processes, slurm
 from hpc_curate.cluster.slurm import Live
 from hpc_curate.errors import SchedulerError
-from hpc_curate.monitoring import causes
+from hpc_curate.monitoring import causes, deaths
+from hpc_curate.monitoring.deaths import Death
 from hpc_curate.plan import Plan
 from hpc_curate.run_folder import claims, submissions
 from hpc_curate.run_folder.ledger import Attempt
@@ -29,7 +32,13 @@ class Standing:
     unit: int
     kind: str
     attempt: Attempt
-    cause: str = ""  # of one that is stopped: began, did not fail, and nobody is at it
+    cause: str = ""  # of one that is stopped: queued or begun, did not fail, and nobody is at it
+    logs: tuple[Path, ...] = ()  # of a worker that ended before it came to the unit
+
+    @property
+    def last_line(self) -> str:
+        """Of what the attempt left as its reason."""
+        return (self.attempt.message.strip().splitlines() or [""])[-1]
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,12 @@ class Queue:
     scheduler: str  # answered, silent (with its word), or none: nothing was ever queued
     live: tuple[Live, ...] = ()
     submitted: tuple[Submission, ...] = ()
+    asked: float = 0.0  # epoch seconds: what was queued later it does not show
+
+    def is_sure_of(self, submission: Submission) -> bool:
+        """Whether an element that is not here has left Slurm's queue: users may see their own jobs only."""
+        asked = self.scheduler == "answered" and submission.created < self.asked
+        return asked and not submission.here and not submission.is_of_another
 
     @property
     def is_unknown(self) -> bool:
@@ -66,10 +81,20 @@ def _belongs(submission: Submission, plan: Plan) -> bool:
     return submission.stage in plan.steps and submission.content == plan.static_signature(submission.stage)
 
 
-Ask = Callable[[Sequence[Submission]], list[Live]]
+Ask = Callable[[Sequence[Submission]], tuple[list[Live], float]]  # and when that was so
 
 
-def queue(plan: Plan, ask: Ask = slurm.live) -> Queue:
+def ask_now(submitted: Sequence[Submission]) -> tuple[list[Live], float]:
+    """What is queued or running.
+
+    Raises:
+        SchedulerError: Slurm does not answer.
+    """
+    now = time.time()
+    return slurm.live(submitted), now
+
+
+def queue(plan: Plan, ask: Ask = ask_now) -> Queue:
     """One look at this machine's processes and, if anything was ever queued there, one question to Slurm."""
     submitted = tuple(submissions.every(plan.paths))
     here = processes.live(plan.paths, [one for one in submitted if one.here])
@@ -77,7 +102,8 @@ def queue(plan: Plan, ask: Ask = slurm.live) -> Queue:
     if not queued:
         return Queue("none", tuple(here), submitted)
     try:
-        return Queue("answered", (*ask(queued), *here), submitted)
+        live, asked = ask(queued)
+        return Queue("answered", (*live, *here), submitted, asked)
     except SchedulerError as error:
         return Queue(f"silent: {error}", tuple(here), submitted)
 
@@ -87,9 +113,13 @@ def of_stage(state: State, name: str, queued: Queue) -> list[Standing]:
     plan = state.plan
     signature = state.attempts_signature(name)
     attempts = state.ledger.attempts(name, signature)
-    having = queued.having(plan, name)
+    having, died = queued.having(plan, name), deaths.of_stage(state, name, queued, attempts)
+    logs = cache(lambda: plan.paths.logs_by_job(name))
     found = []
     for unit in state.missing(name):
+        if unit in died:
+            found.append(_dead(unit, died[unit], attempts.get(unit, _NEVER)))
+            continue
         if unit not in attempts and unit not in having:  # of most units of a large run there is nothing to find out
             found.append(Standing(unit, PENDING, _NEVER))
             continue
@@ -97,8 +127,20 @@ def of_stage(state: State, name: str, queued: Queue) -> list[Standing]:
         work = claims.Work(name, signature, unit)
         at_work = partial(claims.at_work, plan.paths, work, plan.limits.lease_s)
         kind = _kind(attempt, having.get(unit), at_work)
-        found.append(Standing(unit, kind, attempt, _cause(plan, name, attempt) if kind == STOPPED else ""))
+        found.append(Standing(unit, kind, attempt, _cause(attempt, logs) if kind == STOPPED else ""))
     return found
+
+
+def _dead(unit: int, death: Death, before: Attempt) -> Standing:
+    """Of a unit that its worker never came to: what says why it ended is a failure, a death by chance is not."""
+    failed = bool(death.reason) and death.cause == causes.UNKNOWN
+    last = Attempt(
+        attempts=before.attempts,
+        failure=FAILED if failed else None,
+        message=death.reason,
+        job=death.job,
+    )
+    return Standing(unit, FAILED if failed else STOPPED, last, "" if failed else death.cause, death.logs)
 
 
 def _kind(attempt: Attempt, having: Live | None, at_work: Callable[[], bool]) -> str:
@@ -122,9 +164,9 @@ def _is_of(attempt: Attempt, live: Live) -> bool:
     return attempt.job.partition("_")[0] == live.job_id
 
 
-def _cause(plan: Plan, stage: str, attempt: Attempt) -> str:
+def _cause(attempt: Attempt, logs: Callable[[], Mapping[str, list[Path]]]) -> str:
     if attempt.failure and attempt.failure != "preempted":
         return attempt.failure
-    found = causes.of_logs(plan.paths.logs_of(stage, attempt.job))
+    found = causes.of_logs(logs().get(attempt.job.removeprefix("local-"), []))
     # A worker that was told to stop cannot know why; Slurm does.
     return causes.PREEMPTED if attempt.failure and found == causes.UNKNOWN else found

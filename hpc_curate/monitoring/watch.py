@@ -26,13 +26,13 @@ class Patience:
     """Asks Slurm once in a while, and says in between what it said last."""
 
     every_s: float = _ASK_EVERY_S
-    clock: Callable[[], float] = time.monotonic
+    clock: Callable[[], float] = time.time
     _asked: float = float("-inf")
     _said: list[Live] = field(default_factory=list)
     _silent: str = ""
 
-    def live(self, submitted: Sequence[Submission]) -> list[Live]:
-        """What is queued or running.
+    def live(self, submitted: Sequence[Submission]) -> tuple[list[Live], float]:
+        """What was queued or running when Slurm was asked last, and when that was.
 
         Raises:
             SchedulerError: Slurm did not answer when it was asked last.
@@ -45,7 +45,7 @@ class Patience:
                 self._silent = str(error)
         if self._silent:
             raise SchedulerError(self._silent)
-        return self._said
+        return self._said, self._asked
 
 
 def watch(look: Callable[[], Status], screen: TextIO, sleep: Callable[[float], None] = time.sleep) -> Status:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Sequence
 
-from hpc_curate.monitoring.overview import BLOCKED, DONE, FAILED, KINDS, RUNNING, StageStatus, Status
+from hpc_curate.monitoring.overview import DONE, FAILED, KINDS, NOT_STARTED, RUNNING, StageStatus, Status
 from hpc_curate.monitoring.siblings import Sibling
+from hpc_curate.plural import counted, listed
 from hpc_curate.report.text import aligned, plain
 
 _AT_WORK = 5  # lines
 _DIFFERENCES = 3
+_REASONS = 3  # of a stage
+_NAMED = 5  # units
+_WIDTH, _LINES = 120, 3  # of a reason
 _SLOW = 2.0  # times the median; below, no unit is worth a line
 
 
@@ -30,8 +35,8 @@ def line(status: Status) -> str:
     moving = [_in_short(stage) for stage in status.stages if stage.running or stage.failed]
     done = sum(stage.done for stage in status.stages)
     units = sum(stage.units for stage in status.stages)
-    left = [f"about {lasting(status.left_s)} left"] if status.state == RUNNING and status.left_s is not None else []
-    return "; ".join([f"{status.state}, {done} of {units} units", *moving, *left, *_silence(status)])
+    said = f"{status.state}, {done:,} of {counted(units, 'unit')}"
+    return "; ".join([said, *moving, *_left(status), *_silence(status)])
 
 
 def plans(found: Sequence[Sibling], shown: str) -> list[str]:
@@ -60,6 +65,15 @@ def _head(status: Status) -> str:
     return "\n".join([f"{status.run}  plan {status.plan}  {status.state}", *_silence(status)])
 
 
+def _left(status: Status) -> list[str]:
+    """How long it will take: of a stage that has not begun nothing is known, and a sum without it is none."""
+    if status.state != RUNNING or status.left_s is None:
+        return []
+    if not status.unknown:
+        return [f"about {lasting(status.left_s)} left"]
+    return [f"about {lasting(status.left_s)} left for the stages begun, not known yet of {', '.join(status.unknown)}"]
+
+
 def _silence(status: Status) -> list[str]:
     if not status.scheduler.startswith("silent"):
         return []
@@ -85,7 +99,7 @@ def _notes(status: Status) -> list[str]:
     stages = status.stages
     return [
         "\n".join(_what_to_do(status)),
-        "\n".join(f"{stage.stage}: {plain(stage.message)}" for stage in stages if stage.message),
+        "\n".join(line for stage in stages for line in _reasons(stage)),
         _at_work(stages),
         "\n".join([*_again(stages), *_slowest(stages)]),
     ]
@@ -101,17 +115,30 @@ def _what_to_do(status: Status) -> list[str]:
     said = list(status.words)
     if reasons:
         said.append(f"stopped without a result: {', '.join(reasons)}")
-    if status.state == RUNNING and status.left_s is not None:
-        unknown = f"; how long it will take is not known yet of {', '.join(status.unknown)}" if status.unknown else ""
-        said.append(f"about {lasting(status.left_s)} left for what has begun{unknown}")
-    elif status.state == DONE:
+    said += _left(status)
+    if status.state == DONE:
         said += [f"data set: {status.data_set}"] if status.data_set else []
     elif status.state == FAILED:
         said.append(f"{nothing}; hpc-curate logs {run} shows why it failed, {retry} tries again")
-    elif status.state == BLOCKED:
+    elif status.state == NOT_STARTED:
+        said.append("nothing of it was started; hpc-curate run, with the overrides of this plan, does that")
+        if status.pilot:
+            said.append(f"hpc-curate propose {run} says with which resources, from its pilot")
+    elif status.state != RUNNING:
         said.append(f"{nothing}; {retry} goes on")
     more = [f"{retry} --class {cause}" for cause in ("oom", "timeout") if stopped.get(cause)]
     return said + [f"with more {'memory' if 'oom' in command else 'time'}: {command}" for command in more]
+
+
+def _reasons(stage: StageStatus) -> list[str]:
+    """What its failures said, the most frequent first."""
+    lines = []
+    for reason, units in list(stage.reasons.items())[:_REASONS]:
+        line = f"{stage.stage}: {counted(len(units), 'unit')} ({listed(units, _NAMED)}): {plain(reason, 2 * _WIDTH)}"
+        lines += textwrap.wrap(line, _WIDTH, subsequent_indent="  ", max_lines=_LINES, placeholder=" …")
+    rest = list(stage.reasons.values())[_REASONS:]
+    units_of_rest = counted(sum(map(len, rest)), "unit")
+    return lines + ([f"{stage.stage}: {units_of_rest} for {counted(len(rest), 'other reason')}"] if rest else [])
 
 
 def _causes(status: Status) -> list[str]:
@@ -133,8 +160,8 @@ def _again(stages: Sequence[StageStatus]) -> list[str]:
     takeovers = sum(stage.takeovers for stage in stages)
     if not attempts and not takeovers:
         return []
-    over = f"; {takeovers} unit{'s' * (takeovers > 1)} taken over from workers not heard of" if takeovers else ""
-    return [f"{attempts} attempt{'s' * (attempts != 1)} failed or died{over}"]
+    over = f"; {counted(takeovers, 'unit')} taken over from workers not heard of" if takeovers else ""
+    return [f"{counted(attempts, 'attempt')} failed or died{over}"]
 
 
 def _slowest(stages: Sequence[StageStatus]) -> list[str]:

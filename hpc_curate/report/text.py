@@ -49,10 +49,10 @@ def aligned(lines: Sequence[Sequence[str]], left: int = 1) -> str:
     return "\n".join("  ".join(map(_padded, line, signed)).rstrip() for line in lines)
 
 
-def plain(text: str) -> str:
+def plain(text: str, widest: int = _WIDEST) -> str:
     """Text from outside for a terminal: one line, no control characters, not too long."""
     clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-    return clean if len(clean) <= _WIDEST else clean[: _WIDEST - 1] + "…"
+    return clean if len(clean) <= widest else clean[: widest - 1] + "…"
 
 
 def _shown(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

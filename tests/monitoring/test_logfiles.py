@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from hpc_curate import cli, launch, units
+from hpc_curate import cli, launch, plan, units
 from hpc_curate.errors import ConfigError
 from hpc_curate.monitoring import logfiles
 from hpc_curate.plan import Plan
 from hpc_curate.records import Span, clip_id
-from hpc_curate.run_folder import submissions
+from hpc_curate.run_folder import books, submissions
 from hpc_curate.run_folder.ledger import Ledger
 
 
@@ -42,6 +42,20 @@ def test_a_video_is_found_by_id_uri_name_and_by_its_clips(line: Plan) -> None:
         assert all(word.text == "unit 1: not begun" for word in words)
 
 
+def test_a_clip_that_its_video_has_not_is_a_mistake(
+    make_video: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_video("videos/one.mp4")
+    given = [f"input={tmp_path / 'videos'}", f"run_dir={tmp_path / 'run'}", "launch=inline", "cutter=stride"]
+    assert cli.main(["run", *given, "stage=[scan,shots]", "measure=[exposure]"]) == 0
+    (clip,) = books.read(plan.load_latest(tmp_path / "run")).clips["clip_id"].to_pylist()
+    assert cli.main(["logs", str(tmp_path / "run"), "--of", clip]) == 0
+    capsys.readouterr()
+    assert cli.main(["logs", str(tmp_path / "run"), "--of", f"{clip}0"]) == 2
+    said = capsys.readouterr().err
+    assert "has 1 clip" in said and f"did you mean '{clip}'?" in said
+
+
 def test_a_video_that_the_run_has_not_is_a_mistake(line: Plan, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ConfigError, match="no video or clip 'nobody.mp4'"):
         list(logfiles.of_thing(line, "nobody.mp4"))
@@ -52,10 +66,12 @@ def test_a_video_that_the_run_has_not_is_a_mistake(line: Plan, capsys: pytest.Ca
 def test_without_a_unit_the_logs_are_of_what_failed(
     line: Plan, scheduler: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (scheduler / "queue").write_text("")
-    assert texts(logfiles.of_failures(line, None)) == []
+    assert logfiles.of_failures(line, None) == []
     Ledger(line.paths).block("shots", line.static_signature("shots"), 2, "scan: units 2 are missing")
-    assert texts(logfiles.of_failures(line, None)) == ["shots of (2,)"]
-    assert texts(logfiles.of_failures(line, "scan")) == []
+    lines = (scheduler / "queue").read_text().splitlines()
+    (scheduler / "queue").write_text("\n".join(row for row in lines if not row.startswith("101|2|")))
+    (blocked,) = logfiles.of_failures(line, None)
+    assert (blocked.kind, blocked.units, texts(list(blocked.files))) == ("blocked", (2,), ["shots of (2,)"])
+    assert logfiles.of_failures(line, "scan") == []
     assert cli.main(["logs", str(line.paths.root), "shots", "--unit", "0"]) == 0
     assert "shots of (0,)" in capsys.readouterr().out

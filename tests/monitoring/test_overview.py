@@ -99,7 +99,7 @@ def test_every_unit_is_counted_once_by_what_becomes_of_it(scheduler: Path, prepa
     counts = {kind: scan[kind] for kind in ("done", "running", "queued", "failed", "blocked", "stopped", "pending")}
     assert counts == dict(done=1, running=2, queued=2, failed=1, blocked=1, stopped=2, pending=0)
     assert scan["causes"] == {"environment": 1, "oom": 1}
-    assert scan["message"] == f"unit {unit[3]}: ValueError: no luck"
+    assert scan["reasons"] == {"ValueError: no luck": [unit[3]], "no space left": [unit[4]]}
     assert {(task["items_done"], task["items"]) for task in scan["at_work"]} == {(3, 12)}
     assert scan["attempts"] == 1
     text = said(line)
@@ -120,7 +120,29 @@ def test_pace_and_cost_come_from_what_is_done(scheduler: Path, prepared: Prepare
     assert (scan["usual_s"], scan["slowest"][0]["seconds"]) == (60, 60)
     assert "16 min" in said(line)  # of four CPUs
     begin(line, 4, "100_4")
-    assert "about 7.3 min left for what has begun" in said(line)  # a quarter of it is done
+    assert "about 7.3 min left\n" in said(line)  # a quarter of it is done
+
+
+def test_a_time_without_what_has_not_begun_is_no_time_of_the_whole(scheduler: Path, prepared: Prepare) -> None:
+    line = prepared("stage=[scan,shots]", units=4)
+    launch.run(line)
+    finish(line, 0, seconds=60)
+    word = "about 3.0 min left for the stages begun, not known yet of shots"
+    assert word in said(line) and word in progress.line(overview.look(line))
+    seen = status(line)
+    assert (seen["left_s"], seen["unknown"]) == (pytest.approx(180), ["shots"])
+
+
+def test_what_nobody_has_started_is_not_blocked(scheduler: Path, prepared: Prepare) -> None:
+    line = prepared("stage=[scan,shots]", units=3)
+    assert status(line)["state"] == "not started"
+    text = said(line)
+    assert "hpc-curate run" in text and "goes on" not in text and "propose" not in text
+    line.paths.pilot.root.mkdir()
+    line.paths.pilot.latest.write_text("a plan\n")
+    assert f"hpc-curate propose {line.paths.root}" in said(line)
+    finish(line, 0, seconds=1)
+    assert status(line)["state"] == "unfinished" and f"hpc-curate retry {line.paths.root} goes on" in said(line)
 
 
 def test_a_run_that_was_interrupted_says_which_command_goes_on(scheduler: Path, prepared: Prepare) -> None:

@@ -75,6 +75,17 @@ def test_by_default_what_failed_and_what_chance_has_ended_is_tried_again(
     assert plan.load_latest(line.paths.root).hash == line.hash
 
 
+def test_what_somebody_cancelled_comes_back_unless_it_is_left_out(
+    line: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = line.paths.logs("scan") / "100_6_0_log.out"
+    log.write_text("slurmstepd: error: *** JOB 100 ON n1 CANCELLED AT 2026-11-23T04:19:48 ***\n")
+    assert retry(line, "--dry-run") == 0
+    assert "cancelled    scan: 1 unit (6), somebody cancelled it" in capsys.readouterr().out
+    assert retry(line, "--class", "transient") == 0
+    assert 6 not in queued(line)
+
+
 def test_a_node_that_was_at_fault_is_not_used_again(line: Plan, scheduler: Path) -> None:
     assert retry(line, "--class", "transient") == 0
     assert queued(line) == {0, 2, 5, 6, 7, 8}
@@ -163,7 +174,7 @@ def test_what_was_quarantined_is_done_again_as_a_whole_and_damaged_data_is_not(
     assert "nothing to do" in capsys.readouterr().out
     assert retry(given_up, "--class", "quarantined") == 0
     said = capsys.readouterr().out
-    assert "1 videos that were given up" in said and "1 rows with an error that is a result" in said
+    assert "1 video given up" in said and "1 row with an error that is a result" in said
     after = ledger.records("scan", signature)
     again = [unit for unit in before if after[unit] != before[unit]]
     assert len(again) == 1 and after[again[0]].errors == 0
