@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_looking(verbs)
     _add_doing(verbs)
 
+    _add_learning(verbs)
     completion = verbs.add_parser(
         "completion", help='print a script for the shell: eval "$(hpc-curate completion bash)"'
     )
@@ -139,6 +141,35 @@ def _of_a_run(verbs: Verbs, name: str, text: str) -> argparse.ArgumentParser:
 def _verb(given: argparse.Namespace) -> int:
     from hpc_curate import verbs
 
+def _add_learning(verbs: Verbs) -> None:
+    """The verbs that fit small models to people's labels, and the one that searches."""
+    fits = {
+        "utility": "fit the number of stage utility to labels that people gave: 0 and 1, or ratings",
+        "probe": "fit a classifier over embeddings to labels that people gave, for stage probe",
+    }
+    for name, text in fits.items():
+        verb = verbs.add_parser(name, help=text, description=text)
+        fit = verb.add_subparsers(dest="action", required=True, metavar="fit").add_parser("fit", help=text)
+        fit.set_defaults(module="hpc_curate.learning.verbs")
+        fit.add_argument("labels", type=Path, help="a .csv, .parquet or .jsonl with a column clip_id and the label's")
+        fit.add_argument("run", type=Path, metavar="RUN", help="the run folder that the clips are in")
+        fit.add_argument("--plan", help="a plan's hash, or its first digits; default: the last plan")
+        fit.add_argument("-o", "--output", type=Path, required=True, help="weights.json; weights.html says how good")
+        fit.add_argument("--label", default="label", metavar="COLUMN", help="default: label")
+        fit.add_argument("--l2", type=float, default=1.0, help="penalty on squared weights; default: 1")
+        fit.add_argument("--folds", type=int, default=5, help="groups of videos for cross-validation; default: 5")
+        if name == "utility":
+            fit.add_argument("--columns", metavar="A,B,…", help="only these scores; default: all numbers of the run")
+
+    search = _of_a_run(verbs, "search", "clips by words (embeddings of open_clip), or by likeness to a clip")
+    search.set_defaults(module="hpc_curate.search")
+    search.add_argument("text", nargs="?", metavar="WORDS", help='such as "a red car at night"')
+    search.add_argument("--like", metavar="CLIP_ID", help="a clip of the run, with any embedding")
+    search.add_argument("--top", type=int, default=20, metavar="N", help="how many; default: 20")
+    search.add_argument("--json", action="store_true", help="for scripts")
+
+
     if given.verb == "completion":
         return verbs.completion()
-    return int(getattr(verbs, given.verb)(given))
+    module = importlib.import_module(given.module) if "module" in given else verbs
+    return int(getattr(module, given.verb)(given))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hpc_curate import config, overrides
 
 _VERBS = ("run", "doctor", "status", "propose", "retry", "work", "cancel", "logs", "funnel", "table", "completion")
+_VERBS += ("utility", "probe", "search")
 
 
 def candidates(line: str) -> list[str]:
