@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ Facts = dict[str, Any]
 
 # What the extras cpu and gpu both bring, and stages import when they work.
 _MODULES = ("av", "cv2", "faiss", "onnxruntime", "scenedetect")
+_LOADING_S = 120  # of a model, from a cold file system
 # RAM is not at stake here, and the driver of a GPU reserves address space without measure.
 _BRIEFLY = child.Limits(memory_gb=1000, cpu_s=60, wall_s=60, file_gb=0.01)
 
@@ -53,8 +55,9 @@ def look(plan: Plan, gpus: int = 0) -> Facts:
         "input": _input(plan),
         "folders": {name: storage.cannot_write(path) for name, path in folders(plan).items()},
         "scratch": {path: storage.room(Path(path)) for path in scratch(plan)},
-        "gpus": len(binding.visible_gpus()) if gpus else 0,
+        "gpus": (seen := len(binding.visible_gpus()) if gpus else 0),
         "gpus_asked": gpus,
+        "gpu_stages": _gpu_stages(plan) if seen else {},
     }
 
 
@@ -130,6 +133,26 @@ def _s5cmd() -> Facts:
     finished = child.run([program, "version"], _BRIEFLY)
     version = finished.stdout.decode(errors="replace").strip()
     return {"path": program, "version": version} if finished.ok else {"error": child.explain(finished)}
+
+
+def _gpu_stages(plan: Plan) -> dict[str, Facts]:
+    """What the models of each stage that asks for GPUs would run on."""
+    asking = [name for name, step in plan.steps.items() if step.resources.gpus]
+    return {name: _devices(plan, name) for name in asking if not (name == "cut" and "nvenc" in _codec(plan))}
+
+
+def _devices(plan: Plan, stage: str) -> Facts:
+    """Why each runtime of a stage cannot use a GPU, or `error`: the model could not be loaded."""
+    command = [sys.executable, "-m", "hpc_curate.models.devices", json.dumps(plan.settings), stage]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_LOADING_S, check=True)
+        found: Facts = json.loads(done.stdout.splitlines()[-1])
+    except subprocess.TimeoutExpired:
+        return {"error": f"its model was not loaded within {_LOADING_S} s"}
+    except (subprocess.CalledProcessError, OSError, ValueError, IndexError) as error:
+        said = str(getattr(error, "stderr", "") or error).strip()
+        return {"error": said.splitlines()[-1]}
+    return found
 
 
 def weights(plan: Plan) -> Facts:
@@ -278,6 +301,22 @@ def _judge_scratch(found: Mapping[str, Any], plan: Plan) -> list[Finding]:
 
 def _judge_gpus(facts: Facts) -> list[Finding]:
     if facts["gpus"] >= facts["gpus_asked"]:
-        return [Finding("GPUs", f"{facts['gpus']} visible")]
+        used = [_judge_use(stage, found) for stage, found in facts["gpu_stages"].items()]
+        return [Finding("GPUs", f"{facts['gpus']} visible"), *used]
     word = f"{facts['gpus_asked']} asked for, {facts['gpus']} visible"
     return [Finding("GPUs", word, RED, "ask the site how jobs get GPUs; in a container, does it bind the driver?")]
+
+
+def _judge_use(stage: str, found: Mapping[str, str]) -> Finding:
+    """GPU hours are billed whether anything uses them or not."""
+    what, without = f"GPU use of {stage}", f"resources.{stage}.gpus=0"
+    if "error" in found:
+        return Finding(what, found["error"], RED, "the same would stop every task of the stage")
+    idle = [f"{runtime}: {why}" for runtime, why in found.items() if why]
+    if idle and len(idle) == len(found):
+        advice = f"install the extra gpu where tasks run (launch.python, the image), or {without}"
+        return Finding(what, f"none, the GPU would be idle: {'; '.join(idle)}", RED, advice)
+    if not found:
+        return Finding(what, "it loads no model that could use one", WARNING, without)
+    word = f"with {', '.join(runtime for runtime, why in found.items() if not why)}"
+    return Finding(what, "; ".join([word, *idle]))

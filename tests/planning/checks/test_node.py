@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hpc_curate import config, overrides, plan
-from hpc_curate.planning.checks import RED, WARNING, node
+from hpc_curate.planning.checks import OK, RED, WARNING, node
 
 
 @pytest.fixture
@@ -50,6 +50,35 @@ def test_gpus_that_a_task_was_promised_and_does_not_see(line: Any, monkeypatch: 
     for asked, verdict in ((1, "ok"), (2, RED)):
         (found,) = [one for one in node.judge(node.look(made, asked), made, works_here=True) if one.what == "GPUs"]
         assert found.verdict == verdict
+
+
+def test_gpus_that_a_stage_would_be_given_and_not_use_are_red(line: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert node.look(line("resources.embed.gpus=1"), 1)["gpu_stages"] == {}  # that there is no GPU is said already
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")  # is seen, and there is no driver
+    made = line("resources.embed.gpus=1")
+    facts = node.look(made, 1)
+    assert list(facts["gpu_stages"]) == ["embed"] and facts["gpu_stages"]["embed"]["onnxruntime"]
+    (found,) = [one for one in node.judge(facts, made, works_here=True) if one.verdict == RED]
+    assert found.what == "GPU use of embed" and "resources.embed.gpus=0" in found.advice
+
+
+@pytest.mark.parametrize(
+    ("used", "verdict"),
+    [
+        ({"onnxruntime": ""}, OK),
+        ({"torch": "", "faiss": "this build has no CUDA"}, OK),
+        ({"torch": "the model stays on the processor"}, RED),
+        ({"error": "ConfigError: weights a.onnx: no such file"}, RED),
+        ({}, WARNING),
+    ],
+)
+def test_one_runtime_that_uses_the_gpu_is_enough(line: Any, used: dict[str, str], verdict: str) -> None:
+    made = line()
+    facts = {**node.look(made), "gpus": 1, "gpus_asked": 1, "gpu_stages": {"embed": used}}
+    (found,) = [one for one in node.judge(facts, made, works_here=True) if one.what == "GPU use of embed"]
+    assert found.verdict == verdict and bool(found.advice) == (verdict != OK)
 
 
 def test_a_scratch_that_is_not_there_is_red(line: Any) -> None:
