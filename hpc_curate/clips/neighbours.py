@@ -73,13 +73,13 @@ def similar_pairs(vectors: np.ndarray, search: Search) -> tuple[Pairs, Clusterin
     rows = Rows(vectors)
     visits, clustering = _all_against_all(len(rows)), _complete(search)
     if len(rows) > search.exact_rows:
-        centroids = _centroids(rows, search.seed)
-        measured = _measured(rows, centroids, search)
+        centres = centroids(rows, round(len(rows) ** 0.5), search.seed)
+        measured = _measured(rows, centres, search)
         log.info("%d rows: %s", len(rows), measured)
         # Where so many probes are needed, clusters cost more than they save.
-        if measured.probes <= len(centroids) // 2:
+        if measured.probes <= len(centres) // 2:
             clustering = measured
-            visits = _visits(_nearest_clusters(rows, centroids, measured.probes), len(centroids))
+            visits = _visits(nearest_clusters(rows, centres, measured.probes), len(centres))
     keys = _candidates(rows, visits, search)
     return _exact(rows, keys, search.floor), clustering
 
@@ -129,11 +129,10 @@ def _products() -> Products:
     return lambda a, b: faiss.pairwise_distance_gpu(gpu, a, b, metric=faiss.METRIC_INNER_PRODUCT)
 
 
-def _centroids(rows: Rows, seed: int) -> np.ndarray:
-    """float32 [sqrt(N), D] by spherical k-means over a sample; the same for every number of threads (measured)."""
+def centroids(rows: Rows, count: int, seed: int) -> np.ndarray:
+    """float32 [count, D] by spherical k-means over a sample; the same for every number of threads (measured)."""
     import faiss
 
-    count = max(2, round(len(rows) ** 0.5))
     random = np.random.default_rng(seed)
     sample = np.sort(random.choice(len(rows), min(len(rows), count * _TRAINING_ROWS), replace=False))
     kmeans = faiss.Kmeans(
@@ -150,7 +149,7 @@ def _centroids(rows: Rows, seed: int) -> np.ndarray:
     return np.asarray(kmeans.centroids)
 
 
-def _nearest_clusters(rows: Rows, centroids: np.ndarray, count: int) -> np.ndarray:
+def nearest_clusters(rows: Rows, centroids: np.ndarray, count: int) -> np.ndarray:
     """int32 [N, count]: for each row its nearest clusters, nearest first."""
     import faiss
 

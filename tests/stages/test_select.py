@@ -278,3 +278,41 @@ def test_what_a_tighter_selection_keeps_a_looser_one_does_too(loose, tight):
     outer, inner = bounds(conf(*loose)), bounds(conf(*tight))
     assert set(outer) <= set(inner)
     assert all(outer[name][0] <= inner[name][0] and inner[name][1] <= outer[name][1] for name in outer)
+
+
+def test_a_quota_keeps_the_best_of_each_value_and_says_so():
+    clips = [{**clip, "width": width} for clip, width in zip(fast("a", "b", "c", "d"), (1, 1, 2, None), strict=True)]
+    rows = selected(Line(clips), quotas={"width": 1, "height": None}, duplicates=False, **BY_MOTION)
+    assert rows["keep"].to_pylist() == [True, False, True, True]
+    assert rows["reason"].to_pylist() == [None, "over the quota of width", None, None]
+    assert rows["reasons"].to_pylist() == [[], ["over the quota of width"], [], []]
+    assert rows["state"].to_pylist() == ["kept", "rejected", "kept", "kept"]
+
+
+def test_rules_come_before_quotas_and_duplicates_take_no_place():
+    clips = [{**clip, "width": 1} for clip in fast("bad", "a", "copy", "b", "c")]
+    line = Line(clips, [("a", "copy", 0.99, "embedding")])
+    rows = selected(line, rules={"motion": {"max": 4}}, quotas={"width": 2}, **BY_MOTION)
+    reasons = ["motion above 4", None, "duplicate", None, "over the quota of width"]
+    assert rows["reason"].to_pylist() == reasons
+    assert rows["duplicate_of"].to_pylist() == [None, None, "a", None, None]
+
+
+@pytest.mark.parametrize("most", [0, -1, 1.5, True, "many"])
+def test_a_quota_is_a_number_of_clips(most):
+    with pytest.raises(ConfigError, match="quotas.width is"):
+        Select(quotas={"width": most})
+
+
+def test_what_is_frequent_among_the_kept_is_drawn_less_often():
+    widths = (1, 1, 1, 1, 2, None, 3)
+    clips = [{**clip, "width": width} for clip, width in zip(fast(*"abcdefg"), widths, strict=True)]
+    settings = {"rules": {"motion": {"min": 2}}, "balance_by": "width", "duplicates": False}
+    rows = selected(Line(clips), **settings)
+    assert rows.schema.names == [*ROWS.names, "sampling_weight"]
+    weights = rows["sampling_weight"].to_pylist()
+    # Four clips of one value and one of another; the last is not kept, the one before it has no value.
+    mean = (4 * 4**-0.5 + 1) / 5
+    assert weights == pytest.approx([0.5 / mean] * 4 + [1 / mean, None, None], abs=1e-5)
+    assert "width" in Select(**settings).reads()
+    assert "sampling_weight" not in selected(Line(clips), duplicates=False).schema.names
