@@ -12,13 +12,14 @@ from typing import TypeAlias
 
 from hpc_curate import __version__
 from hpc_curate.errors import ConfigError, CurateError
+from hpc_curate.preview import options
 
 _RUN_HELP = (
     "curate: what follows are Hydra overrides (input=… run_dir=… launch=local|slurm|inline, -m sweeps), but for "
     "--dry-run [--json], which says what it would do and does nothing"
 )
 _DOCTOR_HELP = "whether run would work, with the same overrides, on this machine, on the cluster and on its nodes"
-
+_PREVIEW_HELP = "a grid of sampled videos or clips, all playing at once: of a folder, a store, or a run as it stands"
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -63,8 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("doctor", help=_DOCTOR_HELP, add_help=False)
     _add_looking(verbs)
     _add_doing(verbs)
-
     _add_learning(verbs)
+
     completion = verbs.add_parser(
         "completion", help='print a script for the shell: eval "$(hpc-curate completion bash)"'
     )
@@ -102,7 +103,16 @@ def _add_looking(verbs: Verbs) -> None:
     logs.add_argument("--lines", type=int, default=20, metavar="N", help="last lines of each that failed; default: 20")
     logs.add_argument("--most", type=int, default=5, metavar="N", help="logs of what failed; default: 5")
 
-    _of_a_run(verbs, "funnel", "what became of every video and clip; the counts add up")
+    funnel = _of_a_run(verbs, "funnel", "what became of every video and clip, and what each rule removes; it adds up")
+    funnel.add_argument("--json", action="store_true", help="for scripts: a list with one entry for each plan")
+    funnel.add_argument(
+        "--beside", nargs="+", default=[], metavar="PLAN", help="other plans, side by side with this one"
+    )
+    funnel.add_argument("-o", "--output", type=Path, metavar="HTML", help="with --beside: also as a page with pictures")
+
+    preview = verbs.add_parser("preview", help=_PREVIEW_HELP, description=_PREVIEW_HELP)
+    preview.set_defaults(module="hpc_curate.preview.command")
+    options.add_verb(preview)
 
     table = _of_a_run(verbs, "table", "one row per clip, with every column, state and reason")
     table.add_argument("-o", "--output", type=Path, required=True, help=".parquet, .csv or .jsonl")
@@ -131,16 +141,6 @@ def _add_doing(verbs: Verbs) -> None:
     _of_a_run(verbs, "cancel", "cancel what this run has queued or running, and nothing else")
 
 
-def _of_a_run(verbs: Verbs, name: str, text: str) -> argparse.ArgumentParser:
-    verb = verbs.add_parser(name, help=text, description=text)
-    verb.add_argument("run", type=Path, metavar="RUN", help="the run folder")
-    verb.add_argument("--plan", help="a plan's hash, or its first digits; default: the last plan")
-    return verb
-
-
-def _verb(given: argparse.Namespace) -> int:
-    from hpc_curate import verbs
-
 def _add_learning(verbs: Verbs) -> None:
     """The verbs that fit small models to people's labels, and the one that searches."""
     fits = {
@@ -168,6 +168,16 @@ def _add_learning(verbs: Verbs) -> None:
     search.add_argument("--top", type=int, default=20, metavar="N", help="how many; default: 20")
     search.add_argument("--json", action="store_true", help="for scripts")
 
+
+def _of_a_run(verbs: Verbs, name: str, text: str) -> argparse.ArgumentParser:
+    verb = verbs.add_parser(name, help=text, description=text)
+    verb.add_argument("run", type=Path, metavar="RUN", help="the run folder")
+    verb.add_argument("--plan", help="a plan's hash, or its first digits; default: the last plan")
+    return verb
+
+
+def _verb(given: argparse.Namespace) -> int:
+    from hpc_curate import verbs
 
     if given.verb == "completion":
         return verbs.completion()

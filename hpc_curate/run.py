@@ -23,8 +23,8 @@ from hpc_curate.jobs import Job, Jobs
 from hpc_curate.overrides import Words, compose
 from hpc_curate.plan import Plan
 from hpc_curate.planning import evidence, outlook, pilot, proposal
-from hpc_curate.report import text as report_text
-from hpc_curate.run_folder import accounting, books, privacy
+from hpc_curate.report import funnel, sweep
+from hpc_curate.run_folder import books, privacy
 from hpc_curate.run_folder.ledger import Ledger
 from hpc_curate.run_folder.state import State
 
@@ -225,27 +225,19 @@ def summary(planned: Planned) -> None:
 
 def _results(made: Mapping[tuple[str, ...], Plan]) -> None:
     shared = set.intersection(*(set(overrides) for overrides in made))
-    names = [
-        " ".join(part for part in overrides if part not in shared) or plan.hash for overrides, plan in made.items()
-    ]
-    found = [books.read(one) for one in made.values()]
-    if len(made) > 1:
-        funnels = [accounting.funnel(one) for one in found]
-        print(report_text.compare(dict(zip(names, funnels, strict=True))))
-    for name, one, tables in zip(names, made.values(), found, strict=True):
-        print(("" if len(made) == 1 else f"{name}, --plan {one.hash}: ") + outcome(tables))
-        state = State(one, Ledger(one.paths), verify=False)
+    named = {
+        " ".join(part for part in overrides if part not in shared) or plan.hash: plan
+        for overrides, plan in made.items()
+    }
+    if len(named) > 1:
+        print(f"{funnel.compared(named)}\n")
+    for name, plan in named.items():
+        print(("" if len(named) == 1 else f"{name}, --plan {plan.hash}: ") + funnel.outcome(plan))
+        state = State(plan, Ledger(plan.paths), verify=False)
         if place := state.data_set():
             print(f"  data set: {place}")
         if page := state.report():
             print(f"  report: {page}")
-
-
-def outcome(found: accounting.Books) -> str:
-    """One line: what is kept, and what failed."""
-    clips = accounting.clip_rows(found)
-    videos = accounting.video_rows(found, clips)
-    kept, failed = (clips["state"].to_pylist().count(state) for state in (accounting.KEPT, accounting.FAILED))
-    lost = videos["state"].to_pylist().count(accounting.FAILED)
-    nothing = "; nothing is kept: hpc-curate funnel says why" if not kept else ""
-    return f"{kept} of {clips.num_rows} clips kept; failed: {lost} of {videos.num_rows} videos, {failed} clips{nothing}"
+    page = sweep.place(named)
+    if len(named) > 1 and sweep.write(named, page):
+        print(f"side by side, with pictures: {page}")

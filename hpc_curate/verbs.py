@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from hpc_curate.io.export import write_rows
 from hpc_curate.monitoring import causes, logfiles, overview, retrying, standing, watch
 from hpc_curate.nearest import nearest
 from hpc_curate.plural import counted, listed
-from hpc_curate.report import progress, text
+from hpc_curate.report import funnel as funnels
+from hpc_curate.report import progress, sweep
 from hpc_curate.run_folder import accounting, books, privacy, submissions
 
 _COMPLETION = """_hpc_curate() {
@@ -158,9 +159,23 @@ def _print_files(files: Sequence[Path]) -> None:
 def funnel(given: argparse.Namespace) -> int:
     """Print what became of every video and clip."""
     plan = plans.load_latest(given.run, given.plan)
-    print(text.funnel(accounting.funnel(books.read(plan, accounting.COUNTED))))
+    made = {one.hash: one for one in (plan, *(plans.load_latest(given.run, other) for other in given.beside))}
+    if given.json:
+        print(json.dumps([funnels.listed(one) for one in made.values()], indent=1))
+        return 0
+    if len(made) > 1:
+        return _beside(made, given.output)
+    print(funnels.said(plan))
     for found in progress.plans(overview.others(plan, standing.queue(plan)), plan.hash):
         print(f"\n{found}")
+    return 0
+
+
+def _beside(made: Mapping[str, plans.Plan], output: Path | None) -> int:
+    print(funnels.compared(made))
+    if output is not None:
+        sweep.write(made, output)
+        print(f"\nside by side, with pictures: {output}")
     return 0
 
 

@@ -152,7 +152,7 @@ def limits(rules: Mapping[str, Rule], table: pa.Table) -> dict[str, tuple[float 
                 passing &= ~rejects
     found = {}
     for name, rule in relative.items():
-        known = numbers(name, rule, column(table, rule.column))[passing]
+        known = _numbers(name, rule, column(table, rule.column))[passing]
         known = known[~np.isnan(known)]
         found[name] = (_percentile(known, rule.min_percentile), _percentile(known, rule.max_percentile))
     return found
@@ -193,16 +193,21 @@ def _ordered(name: str, low: str, least: Any, high: str, most: Any) -> None:
         raise ConfigError(f"rule {name!r}: {low} {least} is above {high} {most}; no clip could pass")
 
 
-def numbers(name: str, rule: Rule, values: pa.ChunkedArray) -> np.ndarray:
-    """float64 [N], NaN where there is no value.
-
-    Raises:
-        ConfigError: the rule's column does not hold numbers.
-    """
+def numbers(values: pa.ChunkedArray) -> np.ndarray | None:
+    """float64 [N], NaN where there is no value; None: the column does not hold numbers."""
     kind = values.type
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind)):
-        raise ConfigError(f"rule {name!r}: column {rule.column!r} holds {kind}, not numbers; use allowed or forbidden")
+        return None
     return pc.fill_null(pc.cast(values, pa.float64(), safe=False), float("nan")).to_numpy()
+
+
+def _numbers(name: str, rule: Rule, values: pa.ChunkedArray) -> np.ndarray:
+    found = numbers(values)
+    if found is None:
+        raise ConfigError(
+            f"rule {name!r}: column {rule.column!r} holds {values.type}, not numbers; use allowed or forbidden"
+        )
+    return found
 
 
 def _absent(values: pa.ChunkedArray) -> np.ndarray:
@@ -219,9 +224,9 @@ def _absolute(name: str, rule: Rule, values: pa.ChunkedArray) -> list[Check]:
     if rule.missing == "reject":
         checks.append((said["missing"], absent))
     if rule.min is not None:
-        checks.append((said["min"], numbers(name, rule, values) < rule.min))
+        checks.append((said["min"], _numbers(name, rule, values) < rule.min))
     if rule.max is not None:
-        checks.append((said["max"], numbers(name, rule, values) > rule.max))
+        checks.append((said["max"], _numbers(name, rule, values) > rule.max))
     if rule.allowed is not None:
         checks.append((said["allowed"], ~absent & ~_among(name, rule.allowed, values)))
     if rule.forbidden is not None:
@@ -248,9 +253,9 @@ def _relative(name: str, rule: Rule, values: pa.ChunkedArray, bounds: tuple[floa
     said = reasons(name, rule)
     checks: list[Check] = []
     if low is not None:
-        checks.append((said["min_percentile"], numbers(name, rule, values) < low))
+        checks.append((said["min_percentile"], _numbers(name, rule, values) < low))
     if high is not None:
-        checks.append((said["max_percentile"], numbers(name, rule, values) > high))
+        checks.append((said["max_percentile"], _numbers(name, rule, values) > high))
     return checks
 
 

@@ -1,4 +1,4 @@
-"""Small pictures in SVG: how the values of a column are spread, and where the bounds lie."""
+"""Small pictures in SVG: how values are spread, where the bounds lie, and how many clips would survive elsewhere."""
 
 from __future__ import annotations
 
@@ -9,30 +9,40 @@ import numpy as np
 
 from hpc_curate.report.markup import Markup, tag
 
-_WIDTH, _HEIGHT, _BASE, _TOP = 320, 108, 88, 4
-_BINS = 40
+_WIDTH, _HEIGHT, _BASE, _TOP = 480, 150, 128, 18
+_BINS = 48
 _LONG_TAIL = 20.0  # the 99.5th percentile over the median, from which the axis is logarithmic
 _DECADES = 4  # at most, on a logarithmic axis
 
 
 @dataclass(frozen=True)
-class Bounds:
-    """What a rule demands of a column; None: nothing."""
+class Mark:
+    """A threshold in a picture."""
 
-    low: float | None = None
-    high: float | None = None
+    value: float
+    lower: bool  # what is below it is shut out; False: what is above it
+    name: str = "bound"  # a class of report.css, which gives it its colour
 
 
 @dataclass(frozen=True)
-class _Axis:
-    """Values to pixels, linear or logarithmic."""
+class Line:
+    """How many clips would survive, over the whole axis, if one bound moved."""
+
+    mark: Mark  # where it is now
+    now: int  # clips that survive there
+    counts: np.ndarray  # int64 [points of the axis]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Values to places between 0 and 1, linear or logarithmic."""
 
     start: float
     end: float
-    logarithmic: bool
+    logarithmic: bool = False
 
     def place(self, values: np.ndarray) -> np.ndarray:
-        """0 to 1; values beyond the ends are put at the ends."""
+        """Values beyond the ends are put at the ends."""
         if self.logarithmic:
             tiny = np.log10(self.start)
             share = (np.log10(np.maximum(values, self.start)) - tiny) / (np.log10(self.end) - tiny)
@@ -46,45 +56,18 @@ class _Axis:
             return float(self.start * (self.end / self.start) ** share)
         return self.start + share * (self.end - self.start)
 
+    def points(self, bounds: Sequence[float] = ()) -> np.ndarray:
+        """float64 [K], rising: two for each bar of a histogram, and the bounds, where lines must be exact."""
+        even = [self.at(index / (2 * _BINS)) for index in range(2 * _BINS + 1)]
+        return np.unique(np.array([*even, *(bound for bound in bounds if self.start <= bound <= self.end)]))
 
-def histogram(kept: np.ndarray, others: np.ndarray, bounds: Bounds) -> Markup | None:
-    """Bars of the kept clips, with those of the other clips on top; what the bounds shut out is shaded.
+
+def axis(values: np.ndarray, bounds: Sequence[float]) -> Axis:
+    """From the 0.5th to the 99.5th percentile, and on to the bounds.
 
     Args:
-        kept, others: float [N], without NaN. The first and last bars also hold what lies beyond the axis.
-
-    Returns None where there are no values.
+        values: float64 [N > 0], without NaN.
     """
-    values = np.concatenate([kept, others]).astype(np.float64)
-    if not len(values):
-        return None
-    axis = _axis(values, [bound for bound in (bounds.low, bounds.high) if bound is not None])
-    counts = [_counted(axis, part.astype(np.float64)) for part in (kept, others)]
-    highest = max(int((counts[0] + counts[1]).max()), 1)
-    width = _WIDTH / _BINS
-    parts = _shades(axis, bounds)
-    for index in range(_BINS):
-        first, rest = int(counts[0][index]), int(counts[1][index])
-        says = tag(
-            "title",
-            f"{short(axis.at(index / _BINS))} to {short(axis.at((index + 1) / _BINS))}: {first:,} kept, {rest:,} not",
-        )
-        tall = [(_BASE - _TOP) * count / highest for count in (first, rest)]
-        left = round(index * width, 2)
-        for base, size, name in ((_BASE, tall[0], "kept"), (_BASE - tall[0], tall[1], "other")):
-            if size:
-                box = {"x": left, "y": round(base - size, 2), "width": round(width - 1, 2), "height": round(size, 2)}
-                parts.append(tag("rect", says, class_=name, **box))
-    parts += _lines(axis, bounds)
-    parts.append(tag("line", x1=0, y1=_BASE, x2=_WIDTH, y2=_BASE, class_="axis"))
-    for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
-        place = {"x": share * _WIDTH, "y": _HEIGHT - 8, "text_anchor": anchor}
-        parts.append(tag("text", short(axis.at(share)), **place))
-    return tag("svg", parts, viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img", class_="chart", aria_label="histogram")
-
-
-def _axis(values: np.ndarray, bounds: Sequence[float]) -> _Axis:
-    """From the 0.5th to the 99.5th percentile, and on to the bounds."""
     low, middle, high = np.percentile(values, [0.5, 50, 99.5])
     logarithmic = bool(low > 0 and all(bound > 0 for bound in bounds) and high > _LONG_TAIL * middle)
     start, end = min([low, *bounds]), max([high, *bounds])
@@ -92,33 +75,90 @@ def _axis(values: np.ndarray, bounds: Sequence[float]) -> _Axis:
         start = max(start, end / 10**_DECADES)
     if end <= start:
         start, end = start - 0.5, end + 0.5
-    return _Axis(float(start), float(end), logarithmic)
+    return Axis(float(start), float(end), logarithmic)
 
 
-def _counted(axis: _Axis, values: np.ndarray) -> np.ndarray:
-    bins = np.minimum((axis.place(values) * _BINS).astype(int), _BINS - 1)
+def histogram(over: Axis, kept: np.ndarray, others: np.ndarray, marks: Sequence[Mark]) -> Markup:
+    """Bars of the kept clips, with those of the other clips on top; what `bound` marks shut out is shaded.
+
+    Args:
+        kept, others: float [N], without NaN. The first and last bars also hold what lies beyond the axis.
+    """
+    counts = [_counted(over, part.astype(np.float64)) for part in (kept, others)]
+    highest = max(int((counts[0] + counts[1]).max()), 1)
+    width = _WIDTH / _BINS
+    parts = _shades(over, marks)
+    for index in range(_BINS):
+        first, rest = int(counts[0][index]), int(counts[1][index])
+        says = tag(
+            "title",
+            f"{short(over.at(index / _BINS))} to {short(over.at((index + 1) / _BINS))}: {first:,} kept, {rest:,} not",
+        )
+        tall = [(_BASE - _TOP) * count / highest for count in (first, rest)]
+        left = round(index * width, 2)
+        for base, size, name in ((_BASE, tall[0], "kept"), (_BASE - tall[0], tall[1], "other")):
+            if size:
+                box = {"x": left, "y": round(base - size, 2), "width": round(width - 1, 2), "height": round(size, 2)}
+                parts.append(tag("rect", says, class_=name, **box))
+    parts += [_upright(over, mark) for mark in marks]
+    return _framed(over, parts, highest, "histogram")
+
+
+def survival(over: Axis, points: np.ndarray, lines: Sequence[Line]) -> Markup:
+    """A falling line for each lower bound, a rising one for each upper; a dot where the bound is now.
+
+    Args:
+        points: float64 [K], where the lines are counted.
+    """
+    highest = max(max(int(line.counts.max()) for line in lines), 1)
+    across = 1 + over.place(points) * (_WIDTH - 2)
+    parts = []
+    for line in lines:
+        up = _BASE - (_BASE - _TOP) * line.counts / highest
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(across, up, strict=True))
+        side = "lower" if line.mark.lower else "upper"
+        parts.append(_upright(over, line.mark))
+        parts.append(tag("polyline", points=path, class_=f"line {side} {line.mark.name}"))
+        dot = {"cx": _x(over, line.mark.value), "cy": round(_BASE - (_BASE - _TOP) * line.now / highest, 1), "r": 4}
+        says = tag("title", f"{side} bound at {short(line.mark.value)}: {line.now:,} survive")
+        parts.append(tag("circle", says, class_=f"dot {line.mark.name}", **dot))
+    return _framed(over, parts, highest, "survivors")
+
+
+def _framed(over: Axis, parts: Sequence[Markup], highest: int, label: str) -> Markup:
+    rest = [
+        tag("line", x1=0, y1=_BASE, x2=_WIDTH, y2=_BASE, class_="axis"),
+        tag("text", f"{highest:,}", x=0, y=_TOP - 6, class_="most"),
+    ]
+    for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
+        place = {"x": share * _WIDTH, "y": _HEIGHT - 6, "text_anchor": anchor}
+        rest.append(tag("text", short(over.at(share)), **place))
+    shape = {"viewBox": f"0 0 {_WIDTH} {_HEIGHT}", "role": "img", "class_": "chart", "aria_label": label}
+    return tag("svg", [*parts, *rest], **shape)
+
+
+def _counted(over: Axis, values: np.ndarray) -> np.ndarray:
+    bins = np.minimum((over.place(values) * _BINS).astype(int), _BINS - 1)
     return np.bincount(bins, minlength=_BINS)
 
 
-def _x(axis: _Axis, value: float) -> float:
+def _x(over: Axis, value: float) -> float:
     # A line at the edge stays in the picture.
-    return round(1 + float(axis.place(np.array([value]))[0]) * (_WIDTH - 2), 2)
+    return round(1 + float(over.place(np.array([value]))[0]) * (_WIDTH - 2), 2)
 
 
-def _shades(axis: _Axis, bounds: Bounds) -> list[Markup]:
-    """What lies outside the bounds."""
-    spans = []
-    if bounds.low is not None:
-        spans.append((0.0, _x(axis, bounds.low)))
-    if bounds.high is not None:
-        spans.append((_x(axis, bounds.high), float(_WIDTH)))
+def _shades(over: Axis, marks: Sequence[Mark]) -> list[Markup]:
+    """What lies outside the tightest bounds."""
+    lower = [_x(over, mark.value) for mark in marks if mark.lower and mark.name == "bound"]
+    upper = [_x(over, mark.value) for mark in marks if not mark.lower and mark.name == "bound"]
+    spans = ([(0.0, max(lower))] if lower else []) + ([(min(upper), float(_WIDTH))] if upper else [])
     size = {"y": _TOP, "height": _BASE - _TOP}
     return [tag("rect", x=start, width=round(end - start, 2), class_="out", **size) for start, end in spans]
 
 
-def _lines(axis: _Axis, bounds: Bounds) -> list[Markup]:
-    places = [_x(axis, bound) for bound in (bounds.low, bounds.high) if bound is not None]
-    return [tag("line", x1=x, y1=0, x2=x, y2=_BASE, class_="bound") for x in places]
+def _upright(over: Axis, mark: Mark) -> Markup:
+    x = _x(over, mark.value)
+    return tag("line", x1=x, y1=_TOP - 4, x2=x, y2=_BASE, class_=f"mark {mark.name}")
 
 
 def short(value: float) -> str:

@@ -2,46 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
 from hpc_curate.report import charts
-from hpc_curate.report.charts import Bounds
+from hpc_curate.report.document import Pictures, Sample, count, document, gallery, section, tiles
 from hpc_curate.report.markup import Child, Markup, join, table, tag
 from hpc_curate.report.text import clock
+from hpc_curate.report.thresholds_page import removed
 from hpc_curate.run_folder.accounting import FAILED, TOTALS
 
 _ROWS = 200  # of a table; the rest is in the Parquet files
-_STYLE = Path(__file__).with_name("report.css")
-
-
-@dataclass(frozen=True)
-class Spread:
-    """How a column is spread over the clips that were judged by it."""
-
-    title: str
-    rule: str  # the bounds in words
-    kept: np.ndarray  # float [K], or object [K] for words
-    others: np.ndarray
-    bounds: Bounds = field(default_factory=Bounds)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A clip to look at."""
-
-    name: str
-    time: str
-    note: str
-    jpeg: bytes | None  # null: there is no picture of it
 
 
 @dataclass(frozen=True)
@@ -50,45 +26,30 @@ class Page:
 
     title: str
     funnel: pa.Table  # accounting.FUNNEL
-    spreads: Sequence[Spread]
+    effects: pa.Table  # thresholds.EFFECTS
     samples: Mapping[str, Sequence[Sample]]  # by heading: what they have in common
     videos: pa.Table  # accounting.video_rows
     tars: pa.Table | None  # tar and how many samples it holds
     dedup: pa.Table | None  # dedup_stats
     costs: pa.Table | None  # stage, units, rows, errors, hours
     question: Mapping[str, Any]
+    links: Mapping[str, str]  # other pages of the folder
 
 
-def render(page: Page) -> str:
+def render(page: Page, pictures: Pictures) -> str:
     """The whole file."""
     sections = [
         _numbers(page.funnel),
-        _section("What became of the videos", _funnel(page.funnel)),
-        _section("Rules", _spreads(page.spreads)),
-        *(_section(heading, _gallery(samples)) for heading, samples in page.samples.items()),
-        _section("Near-duplicates", _dedup(page.dedup) if page.dedup is not None else None),
-        _section("Videos that failed", _failed(page.videos)),
-        _section("Tars", _tars(page.tars) if page.tars is not None else None),
-        _section("Cost", _costs(page.costs) if page.costs is not None else None),
-        _section("The question", tag("details", tag("summary", "all settings"), tag("pre", _yaml(page.question)))),
+        section("What became of the videos", _funnel(page.funnel)),
+        section("What each rule removes", removed(page.effects)),
+        *(section(heading, gallery(samples, pictures)) for heading, samples in page.samples.items()),
+        section("Near-duplicates", _dedup(page.dedup) if page.dedup is not None else None),
+        section("Videos that failed", _failed(page.videos)),
+        section("Tars", _tars(page.tars) if page.tars is not None else None),
+        section("Cost", _costs(page.costs) if page.costs is not None else None),
+        section("The question", tag("details", tag("summary", "all settings"), tag("pre", _yaml(page.question)))),
     ]
-    head = [
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        # A second lock on the door: even a tag that slipped through could load and run nothing.
-        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        tag("title", page.title),
-        tag("style", Markup(_STYLE.read_text())),
-    ]
-    body = [tag("h1", page.title), *sections]
-    return "<!doctype html>\n" + tag("html", tag("head", head), tag("body", tag("main", body)), lang="en")
-
-
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-
-
-def _section(heading: str, content: Child) -> Markup | None:
-    return tag("section", tag("h2", heading), content) if content else None
+    return document(page.title, sections, page.links)
 
 
 def _yaml(question: Mapping[str, Any]) -> str:
@@ -98,14 +59,14 @@ def _yaml(question: Mapping[str, Any]) -> str:
 def _numbers(funnel: pa.Table) -> Markup:
     total = {row["step"]: row for row in funnel.to_pylist() if row["reason"] is None}
     kept, made = total["kept"], total["clips"]
-    tiles = [
+    numbers = [
         (f"{total['videos in']['videos']:,}", "videos"),
         (f"{made['clips']:,}", "clips"),
         (f"{kept['clips']:,}", f"kept, {100 * kept['clips'] / made['clips']:.1f} %" if made["clips"] else "kept"),
         (clock(kept["hours"]), "h:mm:ss kept"),
         (f"{total['clips failed']['clips']:,}", "clips failed"),
     ]
-    return tag("div", [tag("div", tag("b", value), tag("span", label)) for value, label in tiles], class_="tiles")
+    return tiles(numbers)
 
 
 def _funnel(funnel: pa.Table) -> Markup:
@@ -121,42 +82,8 @@ def _funnel(funnel: pa.Table) -> Markup:
         colour = "kept" if total else "failed" if "failed" in row["step"] else "other"
         bar = tag("i", class_=f"bar {colour}", style=f"width:{share:.2f}%") if share else None
         label = tag("span", row["step"] if row["reason"] is None else row["reason"], class_=level)
-        lines.append([label, bar, _count(row["videos"]), _count(row["clips"]), clock(row["hours"])])
+        lines.append([label, bar, count(row["videos"]), count(row["clips"]), clock(row["hours"])])
     return table(["", "", "videos", "clips", "h:mm:ss"], lines[:_ROWS], texts=2)
-
-
-def _spreads(spreads: Sequence[Spread]) -> Markup | None:
-    cards = []
-    for spread in spreads:
-        numbers = spread.kept.dtype != object
-        content = charts.histogram(spread.kept, spread.others, spread.bounds) if numbers else _words(spread)
-        if content:
-            cards.append(tag("figure", tag("figcaption", tag("b", spread.title), tag("span", spread.rule)), content))
-    legend = tag("p", tag("i", class_="key kept"), "kept ", tag("i", class_="key other"), "not kept", class_="legend")
-    return join([legend, tag("div", cards, class_="grid")]) if cards else None
-
-
-def _words(spread: Spread) -> Markup:
-    counts = {value: [0, 0] for value in sorted({str(v) for v in (*spread.kept, *spread.others)})}
-    for at, values in enumerate((spread.kept, spread.others)):
-        for value, number in zip(*np.unique(values.astype(str), return_counts=True), strict=True):
-            counts[str(value)][at] += int(number)
-    often = sorted(counts.items(), key=lambda item: -sum(item[1]))[:8]
-    return table(["value", "kept", "not"], [[value, *map(_count, both)] for value, both in often])
-
-
-def _gallery(samples: Sequence[Sample]) -> Markup | None:
-    return tag("div", [_figure(sample) for sample in samples], class_="gallery") if samples else None
-
-
-def _figure(sample: Sample) -> Markup:
-    if sample.jpeg is None:
-        picture = tag("div", "no picture", class_="blank")
-    else:
-        data = "data:image/jpeg;base64," + base64.b64encode(sample.jpeg).decode()
-        picture = tag("img", src=data, alt=f"{sample.name} {sample.time}", loading="lazy")
-    words = [tag("b", sample.name), tag("span", sample.time), tag("span", sample.note)]
-    return tag("figure", picture, tag("figcaption", words), title="  ".join([sample.name, sample.time, sample.note]))
 
 
 def _dedup(stats: pa.Table) -> Markup:
@@ -172,7 +99,7 @@ def _dedup(stats: pa.Table) -> Markup:
     for method, values in by.items():
         bins = [row for row in rows if (row["method"], row["statistic"]) == (method, "histogram")]
         if len(bins) > 1:
-            drawn = [[charts.short(row["at"]), _bar(row["value"], bins), _count(int(row["value"]))] for row in bins]
+            drawn = [[charts.short(row["at"]), _bar(row["value"], bins), count(int(row["value"]))] for row in bins]
             summary = tag(
                 "summary", f"{method}: pairs by similarity (duplicates from {_figure_of(values['threshold'])})"
             )
@@ -203,13 +130,9 @@ def _tars(tars: pa.Table) -> Markup:
 
 def _costs(costs: pa.Table) -> Markup:
     rows = costs.to_pylist()
-    lines = [[r["stage"], *(_count(r[k]) for k in ("units", "rows", "errors")), clock(r["hours"])] for r in rows]
+    lines = [[r["stage"], *(count(r[k]) for k in ("units", "rows", "errors")), clock(r["hours"])] for r in rows]
     whole = ["all", "", "", "", clock(sum(row["hours"] for row in rows))]
     return table(["stage", "units", "rows", "errors", "task h:mm:ss"], [*lines, whole])
-
-
-def _count(value: int | None) -> str:
-    return "" if value is None else f"{value:,}"
 
 
 def _figure_of(value: float | None) -> str:
@@ -217,4 +140,4 @@ def _figure_of(value: float | None) -> str:
 
 
 def _cell(value: Any) -> str:
-    return _count(value) if isinstance(value, int) else "" if value is None else str(value)
+    return count(value) if isinstance(value, int) else "" if value is None else str(value)

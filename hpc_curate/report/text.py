@@ -8,10 +8,14 @@ from typing import Any
 
 import pyarrow as pa
 
+from hpc_curate.clips.thresholds import met, side_by_side
+from hpc_curate.plural import counted
 from hpc_curate.run_folder.accounting import TOTALS
 
 _REASONS = 6  # of one step; the rest is one line
 _WIDEST = 60  # characters of a reason
+_EFFECT = ("alone", "first", "clips")
+_TERMS = "alone: no other rule rejects them; first: as counted above; in total: whatever else rejects them"
 
 
 def funnel(table: pa.Table) -> str:
@@ -40,6 +44,32 @@ def compare(funnels: Mapping[str, pa.Table]) -> str:
         ["kept, % of clips", *(_share(k.get("clips"), m.get("clips")) for k, m in zip(kept, made, strict=True))]
     )
     return aligned(lines)
+
+
+def effects(table: pa.Table) -> str:
+    """Rows of `thresholds.EFFECTS` as aligned lines, by filter."""
+    lines = [["what each rule removes", "alone", "first", "in total"]]
+    for name in dict.fromkeys(table["filter"].to_pylist()):
+        rows = [row for row in table.to_pylist() if row["filter"] == name]
+        lines.append([f"{name}, {rows[0]['judged']:,} clips", "", "", ""])
+        met = [row for row in rows if row["clips"]]
+        lines += [[f"      {plain(row['reason'])}", *(f"{row[key]:,}" for key in _EFFECT)] for row in met]
+        if idle := len(rows) - len(met):
+            lines.append([f"      {counted(idle, 'reason')} that no clip met", "0", "0", "0"])
+    return f"{aligned(lines)}\n{_TERMS}" if table.num_rows else ""
+
+
+def compare_effects(found: Mapping[str, pa.Table]) -> str:
+    """What each rule of each selection removes: its threshold, how many clips alone, and how many in total."""
+    lines = [["rules: threshold, alone / in total", *found]]
+    rows = side_by_side(list(found.values()))
+    for name, kind in [key for key, row in rows.items() if met(row)]:
+        row = rows[name, kind]
+        cells = [f"{one.threshold}  {one.alone:,} / {one.clips:,}".strip() if one else "-" for one in row]
+        lines.append([f"    {name}: {plain(kind)}", *cells])
+    idle = len(rows) + 1 - len(lines)
+    rest = f"\n    {counted(idle, 'reason')} that no clip met" if idle else ""
+    return aligned(lines) + rest if rows else ""
 
 
 def aligned(lines: Sequence[Sequence[str]], left: int = 1) -> str:

@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 
+from hpc_curate.clips.thresholds import EFFECTS
 from hpc_curate.report import text
 from hpc_curate.run_folder.accounting import FUNNEL
 
@@ -69,6 +70,46 @@ def test_selections_stand_side_by_side_with_the_reasons_of_all():
         "in tars                   1,199        0",
         "kept, h:mm:ss           0:45:00  0:30:00",
         "kept, % of clips           99.9     75.0",
+    ]
+
+
+def effects(*rows):
+    return pa.Table.from_pylist([dict(zip(EFFECTS.names, row, strict=True)) for row in rows], schema=EFFECTS)
+
+
+RULES = effects(
+    ("gate", "fps below 10", 1200, 1, 1, 1),
+    ("select", "motion below 0.1", 1199, 300, 40, 20),
+    ("select", "motion above 3", 1199, 0, 0, 0),
+    ("select", "codec forbidden", 1199, 7, 2, 0),
+)
+
+
+def test_rules_are_listed_by_filter_and_those_that_no_clip_met_are_one_line():
+    assert text.effects(RULES).splitlines() == [
+        "what each rule removes           alone  first  in total",
+        "gate, 1,200 clips",
+        "      fps below 10                   1      1         1",
+        "select, 1,199 clips",
+        "      motion below 0.1              20     40       300",
+        "      codec forbidden                0      2         7",
+        "      1 reason that no clip met      0      0         0",
+        "alone: no other rule rejects them; first: as counted above; in total: whatever else rejects them",
+    ]
+    assert text.effects(EFFECTS.empty_table()) == ""
+
+
+def test_rules_of_selections_stand_side_by_side_with_their_thresholds():
+    other = effects(
+        ("select", "motion below 0.25", 1199, 500, 90, 80), ("select", "luma_mean above 180", 1199, 3, 3, 3)
+    )
+    assert text.compare_effects({"default": RULES, "strict": other}).splitlines() == [
+        "rules: threshold, alone / in total        default          strict",
+        "    gate: fps below                     10  1 / 1               -",
+        "    select: motion below            0.1  20 / 300  0.25  80 / 500",
+        "    select: codec forbidden                 0 / 7               -",
+        "    select: luma_mean above                     -      180  3 / 3",
+        "    1 reason that no clip met",
     ]
 
 

@@ -7,11 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from hpc_curate.clips import rules
 from hpc_curate.errors import BadInput, MergeRefused
 from hpc_curate.records import CLIPS, UNITS, VIDEOS
 from hpc_curate.run_folder.accounting import UNIT_STATES, Books
 from hpc_curate.stage import Clip
-from hpc_curate.stages.report import Report, spreads
+from hpc_curate.stages.report import INDEX, THRESHOLDS, Report
 from hpc_curate.stages.shots import SHOT_COUNTS
 
 EVIL = '<script>alert("x")</script>\u202e & "quotes".mp4'
@@ -21,8 +22,10 @@ FILTERED = pa.schema(
         ("motion", pa.float32()),
         ("gate_keep", pa.bool_()),
         ("gate_reason", pa.string()),
+        ("gate_reasons", pa.list_(pa.string())),
         ("state", pa.string()),
         ("reason", pa.string()),
+        ("reasons", pa.list_(pa.string())),
         ("duplicate_of", pa.string()),
         ("error", pa.string()),
     ]
@@ -44,7 +47,8 @@ QUESTION = {
 def clip(number, **columns):
     times = {"start_s": 4.0 * number, "end_s": 4.0 * number + 4, "duration_s": 4.0, "codec": "h264"}
     named = {"clip_id": f"evil_{number}_x", "video_id": "evil", **times, "gate_keep": True, "motion": float(number)}
-    return {**named, "state": "kept", **columns}
+    reasons = {f"{name}s": [columns[name]] if name in columns else [] for name in ("reason", "gate_reason")}
+    return {**named, "state": "kept", **reasons, **columns}
 
 
 CLIP_ROWS = [
@@ -140,10 +144,20 @@ class Outline(HTMLParser):
 
 
 @pytest.fixture
-def page(tmp_path):
-    tables = Report(samples=6, thumbnail_px=64).run(None, Run(tmp_path / "report"))
+def pages(tmp_path):
+    tables = Report(samples=6, near=3, thumbnail_px=64).run(None, Run(tmp_path / "report"))
     assert tables["funnel"]["clips"].to_pylist()[-1] == 29
-    return (tmp_path / "report" / "index.html").read_text()
+    return {name: (tmp_path / "report" / name).read_text() for name in (INDEX, THRESHOLDS)}
+
+
+@pytest.fixture
+def page(pages):
+    return pages[INDEX]
+
+
+@pytest.fixture
+def thresholds(pages):
+    return pages[THRESHOLDS]
 
 
 def test_names_and_errors_are_text_and_nothing_else(page):
@@ -157,7 +171,11 @@ def test_names_and_errors_are_text_and_nothing_else(page):
     assert "embed: <img src=x onerror=alert(1)>" in words
 
 
-def test_the_page_fetches_nothing(page):
+@pytest.mark.parametrize("name", [INDEX, THRESHOLDS])
+def test_a_page_fetches_nothing_and_leads_nowhere_else(pages, name):
+    page = pages[name]
+    assert Outline(page).open == []
+    assert {attributes["href"] for tag, attributes in Outline(page).tags if tag == "a"} == {"", *pages} - {name}
     sources = [attributes["src"] for _, attributes in Outline(page).tags if "src" in attributes]
     assert sources
     assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
@@ -171,26 +189,27 @@ def test_it_shows_the_counts_the_reasons_and_their_pictures(page):
     assert "kept, 85.3 %" in words
     assert "motion 31" in words
     assert "99.31 % at cosine 0.95" in words
-    assert "gate ≥ 0.5 · ≥ 1 ≤ 30 without the lowest 25 %" in words
     assert "train-000000.tar" in words
     assert "no picture" in words
 
 
-def test_the_same_run_makes_the_same_page(tmp_path):
+def test_rules_are_counted_and_shown_with_the_clips_next_to_their_bounds(thresholds):
+    outline = Outline(thresholds)
+    words = "\n".join(outline.text)
+    assert "gate\n ≥ 0.5\nselect\n ≥ 1 ≤ 30 without the lowest 25 %" in words
+    assert "select, 32 clips" in words
+    assert "motion above 30\n1\n1\n1\n" in words
+    assert words.endswith("<b>gif</b>\n0\n1")
+    titles = [attributes.get("title", "") for tag, attributes in outline.tags if tag == "figure"]
+    assert any("124.00 to 128.00 s  31  motion above 30" in title for title in titles)
+    assert any("120.00 to 124.00 s  30  duplicate" in title for title in titles)
+
+
+def test_the_same_run_makes_the_same_pages(tmp_path):
     for name in ("one", "two"):
         Report().run(None, Run(tmp_path / name))
-    assert (tmp_path / "one" / "index.html").read_bytes() == (tmp_path / "two" / "index.html").read_bytes()
-
-
-def test_the_bounds_that_are_drawn_hold_the_gates_and_the_percentiles():
-    from hpc_curate.run_folder import accounting
-
-    motion, codec = spreads(books(), accounting.clip_rows(books()), QUESTION)
-    judged = [number for number in range(1, 33) if number not in (31, 32)]
-    assert motion.bounds.low == np.percentile(judged, 25)
-    assert motion.bounds.high == 30
-    assert (len(motion.kept), len(motion.others)) == (29, 4)
-    assert codec.others.tolist().count("<b>gif</b>") == 1
+    for page in (INDEX, THRESHOLDS):
+        assert (tmp_path / "one" / page).read_bytes() == (tmp_path / "two" / page).read_bytes()
 
 
 def test_a_run_without_gate_select_dedup_and_tars_has_a_report(tmp_path):
@@ -209,3 +228,34 @@ def test_a_run_that_does_not_add_up_has_none(tmp_path):
     with pytest.raises(MergeRefused, match="1 kept clips are in no tar: evil_1_x"):
         Report().run(None, Run(tmp_path, lost))
     assert not (tmp_path / "index.html").exists()
+
+
+def test_a_report_of_ten_thousand_clips_is_small(tmp_path):
+    random = np.random.default_rng(0)
+    columns = {f"score_{number}": random.random(10_000) for number in range(16)}
+    settings = {name: {"min": 0.02, "max": 0.98} for name in columns}
+    ids = [f"evil_{number}_x" for number in range(10_000)]
+    spans = {
+        "start_s": 4.0 * np.arange(10_000),
+        "end_s": 4.0 * np.arange(10_000) + 4,
+        "duration_s": np.full(10_000, 4.0),
+    }
+    clips = pa.table({"clip_id": ids, "video_id": ["evil"] * 10_000, **spans, **columns})
+    verdicts = rules.apply(rules.parse(settings, percentiles=True), clips)
+    state = np.where(verdicts["keep"].to_numpy(), "kept", "rejected")
+    judged = {"state": pa.array(state), "reason": verdicts["reason"], "reasons": verdicts["reasons"]}
+    nothing = {name: pa.nulls(10_000, pa.string()) for name in ("duplicate_of", "error")}
+    clips = pa.table({**dict(zip(clips.column_names, clips.columns, strict=True)), **judged, **nothing})
+    whole = books()
+    counts = {"video_id": ["evil"], "clips": [10_000], "clips_s": [40_000.0]}
+    counts |= {name: [0.0] for name in ("short_s", "trimmed_s", "long_dropped_s", "transition_s")}
+    videos = pa.Table.from_pylist([{"video_id": "evil", "duration_s": 40_000.0}, {"video_id": "torn"}], schema=VIDEOS)
+    run = Run(tmp_path, Books(whole.units, whole.unit_states, videos, pa.table(counts), clips, None))
+    run.question = lambda: {"stage": {"select": {"rules": settings}}}
+    noise = random.integers(0, 256, (1, 360, 640, 3), np.uint8)  # no picture takes more bytes
+    run.frames = lambda ids, count: ((name, Clip(name, noise, np.zeros(1))) for name in ids)
+    Report().run(None, run)
+    pages = [tmp_path / name for name in (INDEX, THRESHOLDS)]
+    shown = sum(page.read_text().count("<img") for page in pages)
+    assert shown > 200
+    assert sum(page.stat().st_size for page in pages) < 30e6
