@@ -54,7 +54,7 @@ def _touch(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
 
 
 def largest_free(picture: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """The largest box within `picture`, float64 [4], that no box reaches into; of equal ones the first from the left."""
+    """The largest box within `picture`, float64 [4], that no box reaches into; of equal ones the leftmost."""
     lefts = np.unique([picture[0], *boxes[:, 2].clip(picture[0], picture[2])])
     rights = np.unique([picture[2], *boxes[:, 0].clip(picture[0], picture[2])])
     best = np.zeros(4)
