@@ -16,7 +16,7 @@ from hpc_curate.preview import options
 
 _RUN_HELP = (
     "curate: what follows are Hydra overrides (input=… run_dir=… launch=local|slurm|inline, -m sweeps), but for "
-    "--dry-run [--json], which says what it would do and does nothing"
+    "--dry-run [--json | --whole], which says what it would do and does nothing"
 )
 _DOCTOR_HELP = "whether run would work, with the same overrides, on this machine, on the cluster and on its nodes"
 _PREVIEW_HELP = "a grid of sampled videos or clips, all playing at once: of a folder, a store, or a run as it stands"

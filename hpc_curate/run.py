@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from hpc_curate.run_folder import books, privacy
 from hpc_curate.run_folder.ledger import Ledger
 from hpc_curate.run_folder.state import State
 
-_DRY_RUN, _JSON = "--dry-run", "--json"
+_DRY_RUN, _JSON, _WHOLE = "--dry-run", "--json", "--whole"
 
 Planned = dict[tuple[str, ...], tuple[Plan, Job]]  # by the overrides of the job
 
@@ -40,9 +40,9 @@ def main(arguments: Sequence[str]) -> int:
     config.register()
     logging.raiseExceptions = False  # `run … | head` is no reason for tracebacks
     if _DRY_RUN in arguments:
-        flags = {_DRY_RUN, _JSON}
+        flags = {_DRY_RUN, _JSON, _WHOLE}
         words = overrides.read([argument for argument in arguments if argument not in flags])
-        return dry_run(words, as_json=_JSON in arguments)
+        return dry_run(words, flags & {*arguments})
     words = overrides.read(arguments)
     sys.argv = ["hpc-curate run", *words.every]
     run_by_hydra = hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="config")
@@ -78,8 +78,11 @@ def plan_jobs(words: Words, elsewhere: bool) -> Planned:
     return {job: (made[rest], jobs.planned(made[rest], work[job])) for job, (rest, _) in found.items()}
 
 
-def dry_run(words: Words, as_json: bool) -> int:
+def dry_run(words: Words, flags: Collection[str]) -> int:
     """Print what the same command without --dry-run would do; nothing is written or queued.
+
+    Args:
+        flags: --json for scripts, --whole with every text that sbatch would be given.
 
     Raises:
         ConfigError: the command is wrong.
@@ -89,7 +92,8 @@ def dry_run(words: Words, as_json: bool) -> int:
         raise ConfigError("--dry-run shows what the whole line would do; leave out work.units and work.stages")
     asked = dict.fromkeys(rest for rest, _ in found)
     seen = [outlook.look(*foresee(one)) for one in _checked(words, list(asked)).values()]
-    print(json.dumps([asdict(one) for one in seen], indent=1) if as_json else "\n\n".join(map(outlook.text, seen)))
+    texts = (outlook.text(one, _WHOLE in flags) for one in seen)
+    print(json.dumps([asdict(one) for one in seen], indent=1) if _JSON in flags else "\n\n".join(texts))
     return 0
 
 

@@ -7,6 +7,7 @@ down what it has queued.
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,11 +26,14 @@ from hpc_curate.plan import Plan, Step
 from hpc_curate.planning import evidence
 from hpc_curate.planning.evidence import Evidence
 from hpc_curate.planning.proposal import cell, size
+from hpc_curate.plural import counted
 from hpc_curate.report.text import aligned
 from hpc_curate.run_folder.ledger import Ledger
 from hpc_curate.run_folder.state import State
 from hpc_curate.run_folder.submissions import RELAY, Submission
 
+_OPTION = "#SBATCH "
+_STANDS_FOR = "STAGE, ID, JOB, CPUS stand for what each has of its own"
 FILES_PER_UNIT = 12  # over the whole line, once records are folded: tests/test_line.py counts them
 # Bytes left per source byte, where nothing was measured yet: of tools/quickstart.sh (28 minutes of 0.46 Mbit/s, half
 # of its clips kept). Frame packs grow with hours and not with bytes, so sources of a higher rate leave less of scan.
@@ -194,11 +198,15 @@ def _row(
     )
 
 
-def text(seen: Outlook) -> str:
-    """For a terminal: the stages in a table, what they would leave, and what sbatch would be given."""
-    what = f"{seen.videos:,} videos of {size(round(seen.gb * 1e9))} in {seen.units:,} units"
+def text(seen: Outlook, whole: bool = False) -> str:
+    """For a terminal: the stages in a table, what they would leave, and what sbatch would be given.
+
+    Args:
+        whole: each text for sbatch as it is; else what they have in common stands there once.
+    """
+    what = f"{counted(seen.videos, 'video')} of {size(round(seen.gb * 1e9))} in {counted(seen.units, 'unit')}"
     head = [f"{seen.run}  plan {seen.plan}  launch={seen.launch}: {what}; a dry run, nothing is written or queued", ""]
-    return "\n".join([*head, _table(seen), "", *_legend(seen), *seen.notes, *_scripts(seen)])
+    return "\n".join([*head, _table(seen), "", *_legend(seen), *seen.notes, *_scripts(seen, whole)])
 
 
 def _legend(seen: Outlook) -> list[str]:
@@ -218,11 +226,40 @@ def _legend(seen: Outlook) -> list[str]:
     ]
 
 
-def _scripts(seen: Outlook) -> list[str]:
+def _scripts(seen: Outlook, whole: bool) -> list[str]:
     """What sbatch would be given for the first array of each stage."""
-    shown = [array for array in seen.arrays if array.script and array.job == f"@{array.stage}"]
-    told = ["", "@scan and its like stand for the numbers of jobs"] if shown else []
-    return [*told, *(f"\n==> sbatch of {array.job} <==\n{array.script}" for array in shown)]
+    shown = {array.job: array.script for array in seen.arrays if array.script and array.job == f"@{array.stage}"}
+    if not shown:
+        return []
+    told = ["", "@scan and its like stand for the numbers of jobs"]
+    if whole or len(shown) == 1:
+        return [*told, *(f"\n==> sbatch of {job} <==\n{script}" for job, script in shown.items())]
+    common, own = in_common({job: _alike(job[1:], script) for job, script in shown.items()})
+    told[-1] += "; --whole shows each text as it is"
+    lines = [*told, "", f"==> sbatch of every stage; {_STANDS_FOR} <==", *common, "", "==> and what differs <=="]
+    for job, differs in own.items():
+        options = [line.removeprefix(_OPTION) for line in differs if line.startswith(_OPTION)]
+        lines.append(" ".join([f"{job:<10}", *options]))
+        lines += [f"{'':<10} {line}" for line in differs if not line.startswith(_OPTION)]
+    return lines
+
+
+def _alike(stage: str, script: str) -> list[str]:
+    """The lines of a script, without what differs by the names of stage, array and job only."""
+    named = re.sub(rf"(hpc-){stage}(-\w+-)[0-9a-f]{{8}}\b", r"\1STAGE\2ID", script)
+    named = re.sub(rf"(/logs/){stage}(?=[/\s\"'])", r"\1STAGE", named)
+    named = re.sub(r"/(?:%A_%a|%j)_", "/JOB_", named)
+    named = re.sub(r"(?m)^(srun .*--cpus-per-task=)\d+", r"\1CPUS", named)
+    return [line for line in named.splitlines() if line.strip()]
+
+
+def in_common(texts: Mapping[str, Sequence[str]]) -> tuple[list[str], dict[str, list[str]]]:
+    """The lines that all texts have, in the order of the first, and by text those that not all have."""
+    every = set.intersection(*(set(lines) for lines in texts.values()))
+    first = next(iter(texts.values()))
+    return [line for line in first if line in every], {
+        name: [line for line in lines if line not in every] for name, lines in texts.items()
+    }
 
 
 def _table(seen: Outlook) -> str:

@@ -70,6 +70,20 @@ def test_it_shows_the_scripts_that_a_run_then_writes(scheduler: Path, given: lis
     assert shown == [anonymous(script, stages) for script in written.values()]
 
 
+def test_the_texts_for_sbatch_stand_there_once_with_what_differs(
+    scheduler: Path, given: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["run", "--dry-run", *given]) == 0
+    short = capsys.readouterr().out
+    assert cli.main(["run", "--dry-run", "--whole", *given]) == 0
+    whole = capsys.readouterr().out
+    assert whole.count("#SBATCH --requeue\n") > 5 and short.count("#SBATCH --requeue\n") == 1
+    assert short.count("\n") < whole.count("\n") / 3
+    (alone,) = [row for row in short.partition("==> and what differs <==")[2].splitlines() if row.startswith("@shots")]
+    assert "--dependency=afterany:@scan" in alone and "--mem=" in alone and "--requeue" not in alone
+    assert "--job-name=hpc-STAGE-" in short and "/logs/STAGE/" in short
+
+
 def test_nothing_is_written_and_no_command_that_changes_anything_is_called(
     scheduler: Path, given: list[str], seen: Any, tmp_path: Path
 ) -> None:
@@ -136,7 +150,7 @@ def test_a_sweep_shows_each_of_its_jobs(scheduler: Path, given: list[str], capsy
     assert cli.main(["run", "-m", "--dry-run", *given, "select=strict,lenient"]) == 0
     out = capsys.readouterr().out
     assert out.count("a dry run, nothing is written or queued") == 2
-    assert "#SBATCH --job-name=hpc-scan" in out
+    assert out.count("#SBATCH --job-name=hpc-STAGE-") == 2
     assert "by rule of thumb" in out
 
 

@@ -317,6 +317,6 @@ def _judge_use(stage: str, found: Mapping[str, str]) -> Finding:
         advice = f"install the extra gpu where tasks run (launch.python, the image), or {without}"
         return Finding(what, f"none, the GPU would be idle: {'; '.join(idle)}", RED, advice)
     if not found:
-        return Finding(what, "it loads no model that could use one", WARNING, without)
+        return Finding(what, "it loads no model before its first unit, or none at all", WARNING, without)
     word = f"with {', '.join(runtime for runtime, why in found.items() if not why)}"
     return Finding(what, "; ".join([word, *idle]))
