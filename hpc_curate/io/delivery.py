@@ -19,6 +19,7 @@ from hpc_curate.io.tables import read_json, size_and_sha256, write_json
 T = TypeVar("T")
 
 _S3 = "s3://"
+_KINDS = (".tar", ".mp4")  # of the files that hold clips
 # What neither a shell, a URL, a glob nor a brace expansion reads in another way: users put these in front of tar names.
 _PREFIX = re.compile(r"s3://[A-Za-z0-9][A-Za-z0-9._-]+(/[A-Za-z0-9_=+-][A-Za-z0-9._=+-]*)*\Z")
 
@@ -36,7 +37,7 @@ class Delivery(Protocol):
         ...
 
     def sizes(self) -> dict[str, int]:
-        """The tars that are there, by name, with their bytes."""
+        """The tars that are there, by name, with their bytes; where the layout has none, the videos."""
         ...
 
     def sha256(self, name: str) -> str:
@@ -63,7 +64,8 @@ class Folder:
         return write(self.folder / name)
 
     def sizes(self) -> dict[str, int]:
-        return {path.name: path.stat().st_size for path in self.folder.glob("*.tar")}
+        found = (path for kind in _KINDS for path in self.folder.rglob(f"*{kind}"))
+        return {path.relative_to(self.folder).as_posix(): path.stat().st_size for path in found}
 
     def sha256(self, name: str) -> str:
         return size_and_sha256(self.folder / name)[1]
@@ -100,7 +102,7 @@ class Prefix:
 
     def sizes(self) -> dict[str, int]:
         found = {item.uri[len(self.url) :]: item.bytes for item in self.store.objects(self.url)}
-        return {name: size for name, size in found.items() if name.endswith(".tar")}
+        return {name: size for name, size in found.items() if name.endswith(_KINDS)}
 
     def sha256(self, name: str) -> str:
         path, uri = self.scratch / name, self.url + name
@@ -170,7 +172,7 @@ def recheck(at: str, receipts: Path, settings: SourceSettings) -> None:
         EnvironmentFault: no credentials, or no answer.
     """
     # Receipts first: what is uploaded in between has none yet.
-    claimed = {path: read_json(path) for path in receipts.glob("*.json")}
+    claimed = {path: read_json(path) for path in receipts.rglob("*.json")}
     there = {item.uri: item.bytes for item in ObjectStore(settings).objects(at)}
     for path, receipt in claimed.items():
         if not receipt or there.get(receipt["uri"]) != receipt["bytes"]:
@@ -178,5 +180,5 @@ def recheck(at: str, receipts: Path, settings: SourceSettings) -> None:
 
 
 def _remove_temporaries(folder: Path) -> None:
-    for path in folder.glob(".*.tmp"):
+    for path in folder.rglob(".*.tmp"):
         path.unlink(missing_ok=True)

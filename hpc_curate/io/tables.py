@@ -84,9 +84,14 @@ def write_json(path: Path, value: Any, claim: Claim | None = None) -> None:
 
 def write_text(path: Path, text: str, claim: Claim | None = None) -> None:
     """Publish a text file in UTF-8."""
+    write_bytes(path, text.encode(), claim)
+
+
+def write_bytes(path: Path, data: bytes, claim: Claim | None = None) -> None:
+    """Publish a file."""
 
     def write(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(data)
 
     publish(path, write, claim)
 

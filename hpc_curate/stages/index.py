@@ -17,6 +17,8 @@ from hpc_curate import __version__
 from hpc_curate.errors import MergeRefused
 from hpc_curate.io.tables import write_table, write_text
 from hpc_curate.stage import Merge, Tables
+from hpc_curate.stages import caption
+from hpc_curate.stages.shard import complete
 
 if TYPE_CHECKING:
     from hpc_curate.inputs import Inputs
@@ -44,6 +46,19 @@ BUCKETS = pa.schema(
     ]
 )
 
+_COLUMNS = ("cut_bytes", "cut_mode", "cut_duration_s", "video_id")
+_FILES = {
+    "tar": (
+        "WebDataset tars, one sample per clip: `mp4`, `json`, and where there is one `npy` (embedding) and `txt` "
+        "(caption). `urls.txt` lists the tars per split and bucket; `index.parquet` says where each sample lies; "
+        "`sha256sum --check sha256sums.txt` checks the tars."
+    ),
+    "folder": (
+        "The folders `train` and `val` have `videos/*.mp4` and, under the same names, `metas/*.txt` (captions), as the "
+        "post-training of Cosmos-Predict reads a data set. `urls.txt` and `index.parquet` list the videos; "
+        "`sha256sum --check sha256sums.txt` checks them."
+    ),
+}
 _LICENCE = ("licence", "license")  # columns of the user's table
 _SHOWN = 10
 
@@ -67,14 +82,15 @@ class Index(Merge):
     dedup: bool = True  # the card states what dedup measured; false for a recipe without it
 
     def reads(self) -> tuple[str, ...]:
-        columns = ("cut_bytes", "cut_mode", "cut_duration_s", "video_id")
-        return ("samples", "tars", *columns, *(("dedup_stats",) if self.dedup else ()))
+        optional = tuple(f"{name}?" for name in caption.FACTS)
+        return ("samples", "tars", *_COLUMNS, *optional, *(("dedup_stats",) if self.dedup else ()))
 
     def writes(self) -> dict[str, pa.Schema]:
         return {"buckets": BUCKETS}
 
     def run(self, model: None, inputs: Inputs) -> Tables:
-        clips = inputs.clips(["cut_bytes", "cut_mode", "cut_duration_s", "video_id"])
+        captions = [name for name in caption.FACTS if inputs.has(name)]
+        clips = inputs.clips([*_COLUMNS, *captions])
         tars = inputs.table("tars").sort_by([("tar", "ascending"), ("offset", "ascending")])
         delivery = inputs.delivery()
         refuse_gaps(clips, inputs.table("samples"), tars)
@@ -87,7 +103,7 @@ class Index(Merge):
         texts = {
             "sha256sums.txt": "".join(f"{checksums[tar]}  {tar}\n" for tar in sorted(checksums)),
             "urls.txt": "".join(f"{delivery.url}{line}\n" for line in urls(sorted(files))),
-            "README.md": "\n\n".join(self._card(inputs, clips, buckets)) + "\n",
+            "README.md": "\n\n".join(self._card(inputs, clips, buckets, files)) + "\n",
         }
         for name, text in texts.items():
             delivery.put(name, partial(write_text, text=text))
@@ -98,28 +114,30 @@ class Index(Merge):
     def publishes(self, inputs: Inputs) -> list[Path]:
         return inputs.delivery().proofs(("index.parquet", "sha256sums.txt", "urls.txt", "README.md"))
 
-    def _card(self, inputs: Inputs, clips: pa.Table, buckets: pa.Table) -> Iterable[str]:
+    def _card(self, inputs: Inputs, clips: pa.Table, buckets: pa.Table, tars: Iterable[str]) -> Iterable[str]:
         """The paragraphs of README.md."""
-        packed = clips.filter(pc.is_valid(clips["cut_bytes"]))
+        packed = clips.filter(complete(clips))
         sources = set(packed["video_id"].to_pylist())
         videos = inputs.videos()
         failed = clips.num_rows - packed.num_rows
+        captioned = "caption" in clips.column_names
+        verbs = _verbs(clips)
+        place = "tar" if all(name.endswith(".tar") for name in tars) else "folder"
         hours = (pc.sum(packed["cut_duration_s"]).as_py() or 0.0) / 3600
         yield "# Data set card"
         yield (
             f"{packed.num_rows} clips, {hours:.2f} hours, of {len(sources)} of {len(videos)} videos. "
-            f"{clips.num_rows} clips were kept; {failed} of them could not be encoded and are in no tar."
+            f"{clips.num_rows} clips were kept; {failed} of them could not be {verbs} and are in no {place}."
         )
         yield f"Made by hpc_curate {__version__}."
         yield "## Files"
-        yield (
-            "WebDataset tars, one sample per clip: `mp4`, `json`, and where there is one `npy` (embedding) and `txt` "
-            "(caption). `urls.txt` lists the tars per split and bucket; `index.parquet` says where each sample lies; "
-            "`sha256sum --check sha256sums.txt` checks the tars."
-        )
-        yield _markdown(buckets)
+        yield _FILES[place]
+        yield _markdown(buckets if place == "tar" else buckets.drop_columns(["tars"]))
         yield "## Licences"
         yield _licences(video.extra for video in videos if video.video_id in sources)
+        if captioned:
+            yield "## Captions"
+            yield from _captions(packed, inputs.question())
         if self.dedup:
             yield "## Near-duplicates"
             yield _markdown(_dedup_facts(inputs.table("dedup_stats")))
@@ -134,19 +152,24 @@ def refuse_gaps(clips: pa.Table, samples: pa.Table, tars: pa.Table) -> None:
     Raises:
         MergeRefused: naming the first of those that are missing or too many.
     """
-    kept = set(clips["clip_id"].to_pylist())
-    encoded = set(clips.filter(pc.is_valid(clips["cut_bytes"]))["clip_id"].to_pylist())
+    kept, verbs = set(clips["clip_id"].to_pylist()), _verbs(clips)
+    encoded = set(clips.filter(complete(clips))["clip_id"].to_pylist())
     dealt = set(zip(samples["clip_id"].to_pylist(), samples["tar"].to_pylist(), strict=True))
     packed = list(zip(tars["clip_id"].to_pylist(), tars["tar"].to_pylist(), strict=True))
     complaints = {
-        "clips were encoded but dealt to no tar": encoded - {clip for clip, _ in dealt},
-        "clips were dealt to a tar but are not encoded": {clip for clip, _ in dealt} - encoded,
+        f"clips were {verbs} but dealt to no tar": encoded - {clip for clip, _ in dealt},
+        f"clips were dealt to a tar but are not {verbs}": {clip for clip, _ in dealt} - encoded,
         "clips are not in the tar they were dealt to": {f"{clip} ({tar})" for clip, tar in dealt.difference(packed)},
         "clips are in a tar they were not dealt to": {f"{clip} ({tar})" for clip, tar in set(packed) - dealt},
         "clips are in a tar twice": {clip for (clip, _), count in Counter(packed).items() if count > 1},
         "clips are in a tar but were not kept": {clip for clip, _ in packed} - kept,
     }
     _refuse(complaints)
+
+
+def _verbs(clips: pa.Table) -> str:
+    """What a kept clip must have been to make a sample."""
+    return "encoded or captioned" if "caption" in clips.column_names else "encoded"
 
 
 def refuse_files(delivery: Delivery, sizes: dict[str, int], checksums: dict[str, str]) -> None:
@@ -182,15 +205,15 @@ def _refuse(complaints: dict[str, set[str]]) -> None:
 
 
 def urls(tars: Sequence[str]) -> list[str]:
-    """`name-000000.tar` to `name-000012.tar` as `name-{000000..000012}.tar`, which WebDataset expands."""
+    """`name-000000.tar` to `name-000012.tar` as `name-{000000..000012}.tar`, which WebDataset expands; others as is."""
     numbers: dict[str, list[str]] = {}
-    for tar in tars:
+    for tar in (name for name in tars if name.endswith(".tar")):
         stem, number = tar.removesuffix(".tar").rsplit("-", 1)
         numbers.setdefault(stem, []).append(number)
     return [
         f"{stem}-{{{min(found)}..{max(found)}}}.tar" if len(found) > 1 else f"{stem}-{found[0]}.tar"
         for stem, found in numbers.items()
-    ]
+    ] + [name for name in tars if not name.endswith(".tar")]
 
 
 def _buckets(clips: pa.Table, samples: pa.Table, sizes: dict[str, int]) -> pa.Table:
@@ -229,6 +252,13 @@ def _licences(extras: Iterable[dict[str, Any]]) -> str:
     return "\n".join(
         ["By the column `licence` of the input table; the clips have the licences of their videos.", "", *lines]
     )
+
+
+def _captions(clips: pa.Table, question: dict[str, Any]) -> Iterable[str]:
+    """By which model, what it took, and what it was asked."""
+    yield _markdown(caption.facts(clips))
+    prompts = question["stage"].get("caption", {}).get("prompts", {})
+    yield "\n".join(f"- `{name}`: {' '.join(prompt['text'].split())}" for name, prompt in prompts.items())
 
 
 def _dedup_facts(stats: pa.Table) -> pa.Table:

@@ -8,7 +8,8 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -16,17 +17,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hpc_curate.errors import UnitFailed
+from hpc_curate.io.tables import write_bytes
 from hpc_curate.io.tars import Tar, write_tar
-from hpc_curate.records import Video
+from hpc_curate.records import Video, digest
 from hpc_curate.stage import Item, PerUnit, Resources, Tables
+from hpc_curate.stages.shard import Layout
 
 if TYPE_CHECKING:
     from hpc_curate.inputs import Inputs
+    from hpc_curate.io.delivery import Delivery
 
 TARS = pa.schema(
     [
         ("clip_id", pa.string()),
-        ("tar", pa.string()),  # file name
+        ("tar", pa.string()),  # file name; where the layout has no tars, the mp4
         ("offset", pa.int64()),  # where the sample begins in the tar, with the header of its first file
         ("bytes", pa.int64()),  # of the whole sample: this range of the tar is itself a tar
         ("sha256", pa.string()),  # of that range
@@ -40,9 +44,12 @@ TARS = pa.schema(
 DIGITS = 6  # after the point, of every number in a json
 
 _EVERY_COLUMN = "*"
+_FILES_OF = 256  # clips to an item, where the layout has no tars
 # What selection says of every clip that was kept, and what became of the encoded clip is said under its usual names.
 # What says nothing of the clip itself, or depends on how the input was dealt to units.
 _LEFT_OUT = {"keep", "state", "reason", "duplicate_of", "gate_keep", "gate_reason", "cut_bytes", "cut_sha256", "unit"}
+_LEFT_OUT |= {f"{stage}_{kind}_tokens" for stage in ("caption", "vlm") for kind in ("input", "output")}
+_LISTS = {"captions"}
 _AS_ENCODED = {"start_s": "cut_start_s", "duration_s": "cut_duration_s", "frame_count": "cut_frames"}
 _AS_ENCODED |= {"width": "cut_width", "height": "cut_height"}
 
@@ -51,10 +58,12 @@ _AS_ENCODED |= {"width": "cut_width", "height": "cut_height"}
 class Pack(PerUnit):
     """One sample is an mp4 and a json, an npy where the clip has an embedding, and a txt where it has a caption.
 
-    The json has every clip column that is one number, text or truth value, with floats rounded to 6 digits after the
-    point; `start_s`, `duration_s`, `frames`, `width` and `height` are those of the mp4, and `source_width` and
-    `source_height` those of the video. `source` is the video's name below the input folder; `extra` holds the other
-    columns of the user's own table.
+    The layout cosmos_predict has files instead of tars, `<split>/videos/<clip>.mp4` and `<split>/metas/<clip>.txt`.
+
+    The json has every clip column that is one number, text or truth value, and the list `captions` (variant, start_s,
+    end_s, text), with floats rounded to 6 digits after the point; `start_s`, `duration_s`, `frames`, `width` and
+    `height` are those of the mp4, and `source_width` and `source_height` those of the video. `source` is the video's
+    name below the input folder; `extra` holds the other columns of the user's own table.
     """
 
     name: ClassVar[str] = "pack"
@@ -62,10 +71,12 @@ class Pack(PerUnit):
 
     embedding: str | None = "embedding"  # the column that becomes the npy, where the recipe has it; null: none
     caption: str | None = "caption"  # the column that becomes the txt, where the recipe has it; null: none
+    layout: Layout = "webdataset"  # by the group `pack`
     output: str | None = None  # the setting of the run: what went to one place is not yet in another
 
     def reads(self) -> tuple[str, ...]:
-        return (_EVERY_COLUMN, "samples", "store")
+        captions = ("caption",) if self.layout == "cosmos_predict" else ()
+        return (_EVERY_COLUMN, *captions, "samples", "store")
 
     def writes(self) -> dict[str, pa.Schema]:
         return {"tars": TARS}
@@ -76,6 +87,12 @@ class Pack(PerUnit):
     def items(self, inputs: Inputs, asked: Sequence[str]) -> Iterator[Item]:
         """One for each tar of the group; its ids are the clips in the order of the tar."""
         samples = Group.samples_of(inputs)
+        if self.layout != "webdataset":
+            ids = samples["clip_id"].to_pylist()
+            for start in range(0, len(ids), _FILES_OF):
+                some = tuple(ids[start : start + _FILES_OF])
+                yield Item(digest(some), some)
+            return
         for tar in sorted(pc.unique(samples["tar"]).to_pylist()):
             mine = samples.filter(pc.equal(samples["tar"], tar)).sort_by("position")
             yield Item(tar, tuple(mine["clip_id"].to_pylist()))
@@ -83,17 +100,22 @@ class Pack(PerUnit):
     def process(self, model: Group, inputs: Inputs, item: Item) -> Tables:
         model.read(inputs)
         samples = self._samples(model, inputs, item)
+        if self.layout != "webdataset":
+            return {"tars": _files(samples, inputs.delivery())}
         tar = inputs.delivery().put(item.key, lambda path: write_tar(path, samples))
         return {"tars": _rows(item.key, tar)}
 
     def publishes(self, inputs: Inputs) -> list[Path]:
-        return inputs.delivery().proofs(pc.unique(Group.samples_of(inputs)["tar"]).to_pylist())
+        names = pc.unique(Group.samples_of(inputs)["tar"]).to_pylist()
+        return inputs.delivery().proofs([*names, *(meta(name) for name in names if not name.endswith(".tar"))])
 
     def _samples(self, group: Group, inputs: Inputs, item: Item) -> Iterator[tuple[str, dict[str, bytes]]]:
+        """Name and files of each sample: in a tar the key, else the file of the mp4."""
         for (clip, mp4), row in zip(inputs.blobs("store", item.ids), group.rows(item.ids), strict=True):
             if clip != row["clip_id"] or hashlib.sha256(mp4).hexdigest() != row["cut_sha256"]:
                 raise UnitFailed(f"{item.key}: what the store has of {clip} is not what cut wrote of {row['clip_id']}")
-            yield row["key"], self.files(row, group.videos[row["video_id"]], mp4)
+            name = row["key"] if self.layout == "webdataset" else f"{row['split']}/videos/{row['key']}.mp4"
+            yield name, self.files(row, group.videos[row["video_id"]], mp4)
 
     def files(self, row: dict[str, Any], video: Video, mp4: bytes) -> dict[str, bytes]:
         """The files of one sample by extension, in the order of the tar."""
@@ -112,7 +134,7 @@ class Pack(PerUnit):
         plain = {
             name: value
             for name, value in row.items()
-            if isinstance(value, bool | int | float | str | None) and name not in _LEFT_OUT
+            if (isinstance(value, bool | int | float | str | None) or name in _LISTS) and name not in _LEFT_OUT
         }
         sizes = {"source_width": row["width"], "source_height": row["height"]}
         encoded = {name: plain.pop(column) for name, column in _AS_ENCODED.items()}
@@ -183,6 +205,24 @@ def _rows(name: str, tar: Tar) -> pa.Table:
                 "tar_sha256": tar.sha256,
             }
         )
+    return pa.Table.from_pylist(rows, schema=TARS)
+
+
+def meta(video: str) -> str:
+    """The file with the caption of an mp4, in the layout cosmos_predict."""
+    return video.replace("/videos/", "/metas/").removesuffix(".mp4") + ".txt"
+
+
+def _files(samples: Iterator[tuple[str, dict[str, bytes]]], delivery: Delivery) -> pa.Table:
+    """Publish each sample as files; the caption first, so that a video that is there has its caption."""
+    rows = []
+    for name, files in samples:
+        for path, data in ((meta(name), files["txt"]), (name, files["mp4"])):
+            delivery.put(path, partial(write_bytes, data=data))
+        size, checksum = len(files["mp4"]), hashlib.sha256(files["mp4"]).hexdigest()
+        place = {"offset": 0, "bytes": size, "sha256": checksum, "mp4_offset": 0, "mp4_bytes": size}
+        whole = {"tar_bytes": size, "tar_sha256": checksum}
+        rows.append({"clip_id": PurePosixPath(name).stem, "tar": name, **place, **whole})
     return pa.Table.from_pylist(rows, schema=TARS)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SAMPLES = pa.schema(
     [
         ("clip_id", pa.string()),
-        ("tar", pa.string()),  # file name
+        ("tar", pa.string()),  # file name; where the layout has no tars, the mp4
         ("key", pa.string()),  # of the sample in the tar
         ("position", pa.int32()),  # of the sample in the tar
         ("split", pa.string()),  # train or val
@@ -29,13 +29,17 @@ SAMPLES = pa.schema(
     ]
 )
 
+# webdataset: tars. cosmos_predict: <split>/videos/<clip>.mp4 and <split>/metas/<clip>.txt.
+Layout = Literal["webdataset", "cosmos_predict"]
+
+_SPLITS = ("train", "val")
 _HASHED = 1 << 16  # texts that are Python's at a time
 _RESERVE_BYTES = 8192  # set aside in a tar for the json, the embedding and the caption of a sample
 
 
 @dataclass(frozen=True)
 class Shard(Merge):
-    """Deals the encoded clips to tars. A clip that cut could not encode is in none.
+    """Deals the encoded clips to tars. A clip that cut could not encode, or caption not caption, is in none.
 
     Tars hold one split and one bucket each. Whether a video is for training or validation follows from its id and the
     seed alone, so it stays on its side when more videos come, unless a duplicate joins two sides.
@@ -58,6 +62,7 @@ class Shard(Merge):
     )  # clips alike in one of these are on one side of the split
     seed: int = 0
     groups: int = 8  # elements that pack is spread over
+    layout: Layout = "webdataset"  # by the group `pack`
 
     def __post_init__(self) -> None:
         if self.aspect_edges and len(self.aspect_names) != len(self.aspect_edges) + 1:
@@ -71,17 +76,21 @@ class Shard(Merge):
         return self.aspect_edges, self.resolution_edges_px, self.duration_edges_s
 
     def reads(self) -> tuple[str, ...]:
+        return (*self._columns(), "caption?")
+
+    def _columns(self) -> tuple[str, ...]:
         return ("cut_bytes", "cut_width", "cut_height", "cut_duration_s", *self.keep_together)
 
     def writes(self) -> dict[str, pa.Schema]:
         return {"samples": SAMPLES}
 
     def run(self, model: None, inputs: Inputs) -> Tables:
-        return {"samples": self.samples(inputs.clips(self.reads()))}
+        captions = ["caption"] if inputs.has("caption") else []
+        return {"samples": self.samples(inputs.clips([*self._columns(), *captions]))}
 
     def samples(self, clips: pa.Table) -> pa.Table:
         """The tars of clips with the columns of `reads`; the same rows in any order make the same samples."""
-        clips = clips.filter(pc.is_valid(clips["cut_bytes"]))
+        clips = clips.filter(complete(clips))
         ids = clips["clip_id"]
         sides = representatives(clips, self.keep_together).dictionary_encode()
         chance = hashes(sides.dictionary, f"split {self.seed}")
@@ -90,11 +99,13 @@ class Shard(Merge):
         # One number per split and bucket, then the shuffled order inside it.
         kinds = train * len(names) + buckets
         order = np.lexsort([hashes(ids, f"order {self.seed}"), kinds])
+        if self.layout != "webdataset":
+            return self._folders(clips["clip_id"].take(pa.array(order)), train[order], buckets[order], names)
         sizes = padded(clips["cut_bytes"].to_numpy()[order]) + _RESERVE_BYTES
 
         starts, tars, totals = [], [], []
         for kind, start, end in _runs(kinds[order]):
-            split, bucket = ("val", "train")[kind // len(names)], names[kind % len(names)]
+            split, bucket = _SPLITS[1 - kind // len(names)], names[kind % len(names)]
             for number, (first, last) in enumerate(self._cut_up(sizes, start, end)):
                 starts.append(first)
                 tars.append((f"{split}-{bucket}-{number:06d}.tar", split, bucket))
@@ -107,6 +118,15 @@ class Shard(Merge):
         key = clips["clip_id"].take(pa.array(order))
         position = np.arange(len(ids)) - np.repeat(np.array(starts, np.int64), lengths)
         return pa.table([key, tar, key, position, split, bucket, groups[of]], names=SAMPLES.names).cast(SAMPLES)
+
+    def _folders(self, ids: pa.ChunkedArray, train: np.ndarray, buckets: np.ndarray, names: Sequence[str]) -> pa.Table:
+        """Each clip is a file of its own, in the folder of its split."""
+        sides = pa.array(np.where(train, *_SPLITS), pa.string())
+        path = pc.binary_join_element_wise(sides, "/videos/", pc.binary_join_element_wise(ids, ".mp4", ""), "")
+        of = pa.array(names, pa.string()).take(pa.array(buckets))
+        groups = np.arange(len(ids)) % self.groups
+        columns = [ids, path, ids, np.zeros(len(ids), np.int32), sides, of, groups]
+        return pa.table(columns, names=SAMPLES.names).cast(SAMPLES)
 
     def _buckets(self, clips: pa.Table) -> tuple[np.ndarray, list[str]]:
         """int64 [N], the bucket of each clip, and the names of all buckets."""
@@ -141,6 +161,12 @@ class Shard(Merge):
         groups = np.zeros(len(totals), np.int32)
         groups[np.argsort(-np.array(totals, np.int64), kind="stable")] = np.arange(len(totals)) % self.groups
         return groups
+
+
+def complete(clips: pa.Table) -> pa.ChunkedArray:
+    """Which of the kept clips make a sample: those that were encoded, and captioned where the recipe captions."""
+    encoded = pc.is_valid(clips["cut_bytes"])
+    return pc.and_(encoded, pc.is_valid(clips["caption"])) if "caption" in clips.column_names else encoded
 
 
 def _labels(edges: Sequence[float], unit: str) -> list[str]:

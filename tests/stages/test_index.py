@@ -11,8 +11,9 @@ from hpc_curate.errors import MergeRefused
 from hpc_curate.io.delivery import Folder
 from hpc_curate.io.tars import write_tar
 from hpc_curate.records import Video
+from hpc_curate.stages.caption import FACTS
 from hpc_curate.stages.index import Index, urls
-from hpc_curate.stages.pack import TARS, _rows
+from hpc_curate.stages.pack import TARS, _files, _rows
 from hpc_curate.stages.shard import SAMPLES
 
 TAR_OF = {"v0_0_1": "train-a-000000.tar", "v0_1_2": "train-a-000001.tar", "v1_0_1": "val-a-000000.tar"}
@@ -22,7 +23,7 @@ class Run:
     """The inputs of index: three clips in three tars, and one that could not be encoded."""
 
     def __init__(self, folder, extra=None):
-        self.folder, self.extra = folder, extra or {}
+        self.folder, self.extra, self.captions = folder, extra or {}, {}
         self.kept = [(clip, len(clip), "encode", 1.5, clip[:2]) for clip in TAR_OF]
         self.kept.append(("v2_0_1", None, "failed", None, "v2"))
         self.dealt = [(clip, tar, clip, 0, tar.split("-")[0], "a", 0) for clip, tar in TAR_OF.items()]
@@ -39,10 +40,16 @@ class Run:
         stats = [("embedding", "recall", 0.9, 0.9876543), ("embedding", "histogram", 0.5, 3.0)]
         return pa.table(list(zip(*stats, strict=True)), names=["method", "statistic", "at", "value"])
 
+    def has(self, name):
+        return name in self.captions
+
     def clips(self, columns):
         names = ["clip_id", "cut_bytes", "cut_mode", "cut_duration_s", "video_id"]
-        assert list(columns) == names[1:]
-        return pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in self.kept])
+        assert list(columns) == names[1:] + list(self.captions)
+        rows = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in self.kept])
+        for name, values in self.captions.items():
+            rows = rows.append_column(name, pa.array(values))
+        return rows
 
     def videos(self):
         return [Video(f"v{n}", f"/data/v{n}.mp4", f"v{n}.mp4", 1, "1", self.extra.get(f"v{n}", {})) for n in range(4)]
@@ -106,6 +113,58 @@ def test_the_card_says_what_was_asked_and_what_came_of_it(tmp_path):
     assert "min: 0.1" in card and "weights: clip.pt" in card
     assert "| embedding | recall | 0.9 | 0.987654 |" in card and "histogram" not in card
     assert "/data" not in card
+
+
+def captions(*texts):
+    tokens = [len(text or "") for text in texts]
+    named = ["qwen@1" if text else None for text in texts]
+    return dict(zip(FACTS, (list(texts), named, tokens, tokens), strict=True))
+
+
+def test_the_card_names_the_captioner_and_the_prompt(run):
+    run.captions = captions("aa", "bb", "cc", "dd")
+    prompts = {"default": {"text": "Tell\n  me."}}
+    run.question = lambda: {"stage": {"caption": {"prompts": prompts}}}
+    run.index()
+    card = (run.folder / "README.md").read_text()
+    assert "| qwen@1 | 3 | 6 | 6 |" in card
+    assert "- `default`: Tell me." in card
+    assert "1 of them could not be encoded or captioned" in card
+
+
+def test_a_clip_without_its_caption_is_in_no_tar_and_must_not_be(run):
+    run.captions = captions("aa", "bb", None, "dd")
+    with pytest.raises(MergeRefused, match="1 clips were dealt to a tar but are not encoded or captioned: v1_0_1"):
+        run.index()
+    run.dealt, run.packed = run.dealt[:2], run.packed[:2]
+    (run.folder / "val-a-000000.tar").unlink()
+    run.index()
+    assert "2 clips, 0.00 hours" in (run.folder / "README.md").read_text()
+
+
+def test_a_layout_of_files_is_indexed_file_by_file(run):
+    for path in run.folder.iterdir():
+        path.unlink()
+    of = {clip: f"{tar.split('-')[0]}/videos/{clip}.mp4" for clip, tar in TAR_OF.items()}
+    run.dealt = [(clip, of[clip], clip, 0, of[clip].split("/")[0], "a", 0) for clip in of]
+    samples = ((name, {"mp4": clip.encode(), "txt": b"words"}) for clip, name in of.items())
+    run.packed = _files(samples, run.delivery()).to_pylist()
+    left = run.folder / "train" / "metas" / ".a.txt.123.tmp"
+    left.write_bytes(b"half")
+    run.index()
+    assert not left.exists()
+    assert (run.folder / "urls.txt").read_text().split() == sorted(of.values())
+    command = ["sha256sum", "--check", "--strict", "--quiet", "sha256sums.txt"]
+    subprocess.run(command, cwd=run.folder, check=True)
+    card = (run.folder / "README.md").read_text()
+    assert (
+        "metas/*.txt" in card
+        and "| split | bucket | samples |" in card
+        and "could not be encoded and are in no folder" in card
+    )
+    (run.folder / of["v1_0_1"]).unlink()
+    with pytest.raises(MergeRefused, match="1 tars are gone: val/videos/v1_0_1.mp4"):
+        run.index()
 
 
 def test_a_recipe_without_dedup_has_a_card_without_it(run):

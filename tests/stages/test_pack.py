@@ -127,13 +127,13 @@ def test_the_json_describes_the_mp4_and_names_no_folder(tmp_path):
 
 def test_embeddings_and_captions_are_files_of_their_own(tmp_path):
     vectors = pa.array([[0.5, -1.0], None], pa.list_(pa.float32(), 2)).to_pylist()
-    run = Run(tmp_path, [b"a", b"b"], embedding=vectors, caption=["a cät", None])
+    run = Run(tmp_path, [b"a", b"b"], embedding=vectors, caption=["a cät", "a dog"])
     run.pack()
     found = members(tmp_path)
     assert [name for name in found if name.startswith("v0")] == [
         f"v0_0_1.{kind}" for kind in ("mp4", "json", "npy", "txt")
     ]
-    assert [name for name in found if name.startswith("v1")] == ["v1_1_2.mp4", "v1_1_2.json"]
+    assert [name for name in found if name.startswith("v1")] == [f"v1_1_2.{kind}" for kind in ("mp4", "json", "txt")]
     vector = np.load(io.BytesIO(found["v0_0_1.npy"]), allow_pickle=False)
     assert (vector.dtype, vector.tolist()) == (np.float16, [0.5, -1.0])
     assert found["v0_0_1.txt"].decode() == "a cät"
@@ -144,6 +144,47 @@ def test_they_are_left_out_if_not_wanted(tmp_path):
     run = Run(tmp_path, [b"a"], embedding=[[0.5]], caption=["a cat"])
     run.pack(Pack(embedding=None, caption=None))
     assert list(members(tmp_path)) == ["v0_0_1.mp4", "v0_0_1.json"]
+
+
+def test_all_captions_are_in_the_json_and_what_they_cost_is_not(tmp_path):
+    captions = [{"variant": "short", "start_s": 0.0, "end_s": 0.333333333, "text": "a cat"}]
+    costs = {"caption_input_tokens": [9], "caption_output_tokens": [3], "vlm_input_tokens": [9]}
+    run = Run(tmp_path, [b"a"], caption=["a cat"], captions=[captions], caption_model=["m"], **costs)
+    run.pack()
+    described = json.loads(members(tmp_path)["v0_0_1.json"])
+    assert described["captions"] == [{"variant": "short", "start_s": 0.0, "end_s": 0.333333, "text": "a cat"}]
+    assert described["caption_model"] == "m"
+    assert not set(costs) & set(described)
+
+
+def test_cosmos_predict_finds_a_video_and_its_caption_under_one_name(tmp_path):
+    count = 300  # more than an item
+    mp4s = [b"mp4 %d" % n for n in range(count)]
+    run = Run(tmp_path, mp4s, caption=[f"clip {n} \u00e4" for n in range(count)])
+    settings = {"val_share": 0.4, "keep_together": ("video_id",), "seed": 1, "layout": "cosmos_predict", "groups": 1}
+    run.samples = Shard(**settings).samples(run.rows)
+    rows = run.pack(Pack(layout="cosmos_predict"), groups=(0,))
+    found = {path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in tmp_path.rglob("*.*")}
+    assert len(found) == 2 * count == 2 * len(rows)
+    assert {name.rsplit("/", 1)[0] for name in found} == {
+        f"{s}/{f}" for s in ("train", "val") for f in ("videos", "metas")
+    }
+    for row in rows:
+        number = int(row["clip_id"].split("_")[1])
+        split = row["tar"].split("/")[0]
+        assert found[row["tar"]] == mp4s[number]
+        assert found[f"{split}/metas/{row['clip_id']}.txt"].decode() == f"clip {number} \u00e4"
+        assert (row["bytes"], row["mp4_offset"]) == (len(mp4s[number]), 0)
+    assert {path.relative_to(tmp_path).as_posix() for path in Pack(layout="cosmos_predict").publishes(run)} == set(
+        found
+    )
+    run.unit = 1
+    assert list(Pack(layout="cosmos_predict").items(run, ())) == []
+
+
+def test_a_layout_of_captions_needs_captions():
+    assert "caption" in Pack(layout="cosmos_predict").reads()
+    assert "caption" not in Pack().reads()
 
 
 def test_the_bytes_do_not_depend_on_the_order_of_the_work(tmp_path):

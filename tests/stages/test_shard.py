@@ -34,6 +34,25 @@ def test_every_encoded_clip_is_in_one_tar_and_a_failed_one_in_none():
     assert all(s["key"] == s["clip_id"] for s in samples)
 
 
+def test_where_clips_are_captioned_one_without_a_caption_is_in_no_tar():
+    rows = [{**clip(n), "caption": f"clip {n}"} for n in range(20)] + [{**clip(20), "caption": None}]
+    samples = Shard().samples(pa.Table.from_pylist(rows))
+    assert sorted(samples["clip_id"].to_pylist()) == sorted(row["clip_id"] for row in rows[:20])
+
+
+def test_without_tars_each_clip_is_a_file_in_the_folder_of_its_split():
+    rows = [clip(n, cut_bytes=None if n == 7 else 1000) for n in range(60)]
+    tars = {s["clip_id"]: s for s in shard(rows, val_share=0.3)}
+    files = {s["clip_id"]: s for s in shard(rows, val_share=0.3, layout="cosmos_predict", groups=4)}
+    assert set(files) == set(tars)
+    for name, sample in files.items():
+        assert sample["tar"] == f"{tars[name]['split']}/videos/{name}.mp4"
+        assert (sample["split"], sample["bucket"]) == (tars[name]["split"], tars[name]["bucket"])
+        assert sample["position"] == 0
+    assert {s["split"] for s in files.values()} == {"train", "val"}
+    assert max(Counter(s["group"] for s in files.values()).values()) == 15
+
+
 def test_positions_count_from_zero_in_every_tar():
     tars = defaultdict(list)
     for sample in shard([clip(n) for n in range(50)], max_samples=7, val_share=0.3):
