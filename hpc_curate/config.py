@@ -17,6 +17,7 @@ from hpc_curate.chat.endpoint import Endpoint
 from hpc_curate.errors import ConfigError
 from hpc_curate.io import delivery
 from hpc_curate.io.s5cmd import SourceSettings
+from hpc_curate.io.web import WebSettings
 from hpc_curate.nearest import nearest
 from hpc_curate.stage import Resources, Stage
 
@@ -172,7 +173,9 @@ def resources(config: Mapping[str, Any], stage: str) -> Resources:
 
 def source(config: Mapping[str, Any]) -> SourceSettings:
     """How videos are found and fetched."""
-    settings: SourceSettings = make(SourceSettings, config.get("source") or {}, "source")
+    given = dict(config.get("source") or {})
+    web = make(WebSettings, given.pop("web", None) or {}, "source.web")
+    settings: SourceSettings = make(SourceSettings, given, "source", web=web)
     return settings
 
 

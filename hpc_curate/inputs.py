@@ -70,6 +70,10 @@ class Inputs(Protocol):
         """
         ...
 
+    def keep(self, path: Path, sha256: str) -> str:
+        """Publish a copy of a file under the name of its content; where it is now, below the run folder."""
+        ...
+
     def scratch(self) -> Path:
         """A private folder for temporary files, on the node; removed afterwards."""
         ...

@@ -7,11 +7,14 @@ import json
 import os
 import re
 import urllib.parse
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 import pyarrow as pa
+
+REMOTE = ("s3", "http", "https")  # schemes of what has to be fetched
 
 # What units.py freezes: one row per video, sorted by unit.
 UNITS = pa.schema(
@@ -159,11 +162,22 @@ def local_uri(path: str | os.PathLike[str]) -> str:
     return "file://" + urllib.parse.quote(os.fsencode(text))
 
 
+def remote(uri: str) -> bool:
+    """Whether it has to be fetched: it is in an object store, or on the web."""
+    scheme, separator, _ = uri.partition("://")
+    return bool(separator) and scheme in REMOTE
+
+
 def local_path(uri: str) -> str:
     """The inverse of `local_uri`."""
     if uri.startswith("file://"):
         return os.fsdecode(urllib.parse.unquote_to_bytes(uri[len("file://") :]))
     return uri
+
+
+def licence_of(extra: Mapping[str, Any]) -> str | None:
+    """What the input says of a video's licence, in a column of either spelling."""
+    return next((str(extra[name]) for name in ("licence", "license") if extra.get(name) not in (None, "")), None)
 
 
 def seconds(ticks: int, time_base: Fraction) -> float:

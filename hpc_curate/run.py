@@ -108,11 +108,18 @@ def _checked(words: Words, asked: Sequence[tuple[str, ...]]) -> dict[tuple[str, 
 def foresee(settings: dict[str, Any]) -> tuple[Plan, pa.Table]:
     """The plan that would be saved, and every video with its unit."""
     kept, unit = _of_plan(settings), config.unit(settings)
-    entries = sources.entries(kept["input"], config.source(kept))
+    entries = _entries(kept)
     paths = RunPaths(Path(kept["run_dir"]))
     frozen, videos = units.foresee(paths, entries, unit_gb=unit.gb, unit_videos=unit.videos)
     plan, count = plans.build(kept, frozen.units), pilot.asked(settings)
     return pilot.foresee(plan, videos, count) if count else (plan, videos)
+
+
+def _entries(settings: dict[str, Any]) -> pa.Table:
+    found = sources.entries(settings["input"], config.source(settings))
+    if "fetch" not in config.stages(settings):
+        sources.refuse_web(found)
+    return found
 
 
 def _with_pilot(whole: Plan, settings: dict[str, Any]) -> Plan:
@@ -137,7 +144,7 @@ def prepare(settings: dict[str, Any]) -> plans.Plan:
     check(settings)
     settings = _of_plan(settings)
     paths = RunPaths(Path(settings["run_dir"]))
-    entries = sources.entries(settings["input"], config.source(settings))
+    entries = _entries(settings)
     make_folders(settings)
     unit = config.unit(settings)
     frozen = units.freeze(paths, entries, unit_gb=unit.gb, unit_videos=unit.videos)

@@ -110,6 +110,10 @@ class RunPaths:
         """Who is at a unit: a folder each, so that the look at one unit is short however many there are."""
         return self.stage(stage, signature) / "claims" / f"{unit:05d}"
 
+    def fetched(self, stage: str, signature: str, sha256: str, suffix: str) -> Path:
+        """A source that was fetched, under the name of its content."""
+        return self.stage(stage, signature) / "files" / sha256[:2] / f"{sha256}{suffix}"
+
     def parts(self, stage: str, signature: str, unit: int) -> Path:
         return self.stage(stage, signature) / "parts" / f"{unit:05d}"
 

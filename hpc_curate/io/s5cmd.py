@@ -17,13 +17,14 @@ import sysconfig
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TypeVar
 
 from hpc_curate import credentials
 from hpc_curate.element.faults import environment_faults
 from hpc_curate.errors import BadInput, ConfigError, CurateError, EnvironmentFault
+from hpc_curate.io.web import WebSettings
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -51,6 +52,7 @@ class SourceSettings:
     patience_s: float = 300.0
     pause_s: float = 2.0  # before a transfer is tried again; longer each time
     reserve_gb: float = 2.0  # stays free on the scratch disk
+    web: WebSettings = field(default_factory=WebSettings)
 
     def __post_init__(self) -> None:
         # Settings are written down in the plan. The message must not repeat it.

@@ -13,7 +13,8 @@ from pathlib import Path
 from hpc_curate.element.faults import environment_faults
 from hpc_curate.errors import BadInput, EnvironmentFault
 from hpc_curate.io.s5cmd import ObjectStore, SourceSettings
-from hpc_curate.records import Video, local_path
+from hpc_curate.io.web import Web
+from hpc_curate.records import Video, local_path, remote
 
 _CHANGED = "a changed source needs a new unit: give it a new name, or start a new run folder"
 
@@ -30,6 +31,7 @@ class Fetcher:
         self._scratch = scratch
         self._settings = settings
         self._store = ObjectStore(settings)
+        self._web = Web(settings.web)
         self._worker: ThreadPoolExecutor | None = None
         self._current: tuple[str, Path] | None = None
         self._next: tuple[str, Future[Path]] | None = None
@@ -51,7 +53,7 @@ class Fetcher:
             BadInput: it is gone, no regular file, leads out of the input root, or changed since it was frozen.
             EnvironmentFault: the input is not mounted here, the scratch disk is full, or the store cannot be read.
         """
-        if not video.uri.startswith("s3://"):
+        if not remote(video.uri):
             return _checked(video, self._settings.follow_links)
         if self._current and self._current[0] == video.video_id:
             return self._current[1]
@@ -64,7 +66,7 @@ class Fetcher:
 
     def prefetch(self, video: Video) -> None:
         """Begin to copy the next video while this one is worked on; where there is no room for both, do nothing."""
-        if not video.uri.startswith("s3://") or self._next or self._short_of(video.bytes):
+        if not remote(video.uri) or self._next or self._short_of(video.bytes):
             return
         if self._worker is None:
             self._worker = ThreadPoolExecutor(1, "prefetch")
@@ -89,6 +91,14 @@ class Fetcher:
         return None
 
     def _fetch(self, video: Video) -> Path:
+        path = self._scratch / f"{video.video_id}.source{_suffix(video.name)}"
+        if video.uri.startswith("s3://"):
+            self._from_store(video, path)
+        else:
+            self._web.fetch(video.uri, path)
+        return path
+
+    def _from_store(self, video: Video, path: Path) -> None:
         found = self._store.head(video.uri)
         if video.bytes not in (-1, found.bytes) or video.version not in ("", found.etag):
             raise BadInput(f"{video.name}: changed since it was frozen; {_CHANGED}")
@@ -97,9 +107,7 @@ class Fetcher:
                 f"{self._scratch}: {missing / 1e9:.1f} GB too little for {video.name} ({found.bytes / 1e9:.1f} GB) "
                 f"with source.reserve_gb={self._settings.reserve_gb:g}; set resources.<stage>.scratch to a larger disk"
             )
-        path = self._scratch / f"{video.video_id}.source{_suffix(video.name)}"
         self._store.fetch(video.uri, path, found.bytes)
-        return path
 
     def _short_of(self, size: int) -> int:
         """Bytes that are missing on the scratch disk; 0: there is room."""

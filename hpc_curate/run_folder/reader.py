@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import shutil
 import uuid
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from hpc_curate import config, units
 from hpc_curate.chat.answers import Answers
 from hpc_curate.clips import align
 from hpc_curate.errors import BadInput, Blocked
-from hpc_curate.io import delivery
+from hpc_curate.io import delivery, tables
 from hpc_curate.plan import EVERY_COLUMN
 from hpc_curate.records import Video, video_of
 from hpc_curate.run_folder import books
@@ -217,6 +218,14 @@ class Reader:
         if after < len(videos):
             self._fetcher.prefetch(videos[after])
         return path
+
+    def keep(self, path: Path, sha256: str) -> str:
+        signature = self._state.signature(self._stage)
+        assert signature is not None
+        kept = self._state.plan.paths.fetched(self._stage, signature, sha256, path.suffix)
+        if not kept.exists():
+            tables.publish(kept, partial(shutil.copyfile, path))
+        return self._state.plan.paths.named(kept)
 
     def scratch(self) -> Path:
         return self._scratch

@@ -18,12 +18,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hpc_curate import credentials
 from hpc_curate.element.faults import environment_faults
 from hpc_curate.errors import ConfigError
 from hpc_curate.io.s5cmd import SourceSettings
-from hpc_curate.records import UNITS, local_path, local_uri
+from hpc_curate.io.web import SCHEMES
+from hpc_curate.records import REMOTE, UNITS, local_path, local_uri, remote
 
 ENTRIES = pa.schema([UNITS.field(name) for name in ("uri", "name", "bytes", "version", "extra")])
 UNKNOWN = (-1, "")  # bytes and version of what was not looked at, or is not there
@@ -46,7 +48,7 @@ def entries(source: str, settings: SourceSettings) -> pa.Table:
             found: pa.Table = module.entries(source, settings)
             return found
     if "://" in source:
-        raise ConfigError(f"input={source} is not fetched; download it first, or copy it to s3://bucket/prefix")
+        raise ConfigError(f"input={source} is not fetched; there is {', '.join(REMOTE)}")
     known = "; ".join((module.__doc__ or "").splitlines()[0].rstrip(".") for module in modules)
     raise ConfigError(f"input={source} is none of these: {known}")
 
@@ -87,26 +89,32 @@ def resolve(text: str, folder: str) -> str:
     """A URI as it was written in a list, made absolute.
 
     Raises:
-        ConfigError: it is neither a path, `file://` nor `s3://`, or it holds a secret.
+        ConfigError: it is neither a path, `file://` nor one of REMOTE, or it holds a secret.
     """
     if "://" in text and (what := credentials.in_url(text)):
         raise ConfigError(f"{credentials.redacted(text)} holds {what}; tables and tars would tell it to everybody")
-    if text.startswith("s3://"):
-        return text
     scheme, separator, _ = text.partition("://")
+    if separator and scheme in REMOTE:
+        return text
     if separator and scheme.isalnum() and scheme != "file":
-        raise ConfigError(f"{text}: {scheme}:// is not fetched; download it first, then list the files")
+        raise ConfigError(f"{text}: {scheme}:// is not fetched; there is {', '.join(REMOTE)}")
     path = local_path(text)
     return local_uri(os.path.normpath(path if path.startswith("/") else f"{folder}/{path}"))
 
 
 def names(uris: Sequence[str], folder: str) -> list[str]:
     """Printable names, relative to `folder` if all local files lie in it, else to the folder that they share."""
-    remote = _shared_folder(uri for uri in uris if uri.startswith("s3://"))
-    local = _shared_folder(local_path(uri) for uri in uris if not uri.startswith("s3://"))
+    places = [_place(uri) if remote(uri) else local_path(uri) for uri in uris]
+    far = _shared_folder(place for uri, place in zip(uris, places, strict=True) if remote(uri))
+    local = _shared_folder(place for uri, place in zip(uris, places, strict=True) if not remote(uri))
     own = folder.rstrip("/") + "/"
     local = own if local.startswith(own) else local
-    return [printable(uri[len(remote) :] if uri.startswith("s3://") else local_path(uri)[len(local) :]) for uri in uris]
+    return [printable(place[len(far if remote(uri) else local) :]) for uri, place in zip(uris, places, strict=True)]
+
+
+def _place(uri: str) -> str:
+    """A web address without its query: what it names."""
+    return uri if uri.startswith("s3://") else uri.partition("#")[0].partition("?")[0]
 
 
 def _shared_folder(uris: Iterable[str]) -> str:
@@ -131,7 +139,7 @@ def look(uris: Sequence[str]) -> list[tuple[int, str]]:
 
 
 def _look(uri: str) -> tuple[int, str]:
-    if uri.startswith("s3://"):
+    if remote(uri):
         return UNKNOWN
     try:
         with environment_faults(uri):
@@ -139,6 +147,20 @@ def _look(uri: str) -> tuple[int, str]:
     except (OSError, ValueError):  # ValueError: a NUL in the name
         return UNKNOWN
     return (facts.st_size, str(facts.st_mtime_ns)) if stat.S_ISREG(facts.st_mode) else UNKNOWN
+
+
+def refuse_web(found: pa.Table) -> None:
+    """Scan and cut would each ask a server for every video: what lies on the web is fetched once, before.
+
+    Raises:
+        ConfigError: with the first such address.
+    """
+    for scheme in SCHEMES:
+        there = found.filter(pc.starts_with(found["uri"], f"{scheme}://"))["uri"]
+        if len(there):
+            raise ConfigError(
+                f"{there[0]} lies on the web: first hpc-curate run recipe=fetch input=… run_dir=RAW, then input=RAW"
+            )
 
 
 def has_extension(name: str, settings: SourceSettings) -> bool:
@@ -152,7 +174,7 @@ def refuse_if_none_exists(source: str, uris: Sequence[str]) -> None:
     Raises:
         ConfigError: with the first path that was looked for.
     """
-    if not any(uri.startswith("s3://") or "\0" in uri or os.path.lexists(local_path(uri)) for uri in uris):
+    if not any(remote(uri) or "\0" in uri or os.path.lexists(local_path(uri)) for uri in uris):
         folder = absolute(source).parent
         raise ConfigError(
             f"input={source}: none of its {len(uris)} files exists; the first is {uris[0]}; "

@@ -16,6 +16,7 @@ import yaml
 from hpc_curate import __version__
 from hpc_curate.errors import MergeRefused
 from hpc_curate.io.tables import write_table, write_text
+from hpc_curate.records import licence_of
 from hpc_curate.stage import Merge, Tables
 from hpc_curate.stages import caption
 from hpc_curate.stages.shard import complete
@@ -59,7 +60,6 @@ _FILES = {
         "`sha256sum --check sha256sums.txt` checks them."
     ),
 }
-_LICENCE = ("licence", "license")  # columns of the user's table
 _SHOWN = 10
 
 
@@ -244,10 +244,7 @@ def _cell(value: Any) -> str:
 
 
 def _licences(extras: Iterable[dict[str, Any]]) -> str:
-    found = Counter(
-        next((str(extra[name]) for name in _LICENCE if extra.get(name) not in (None, "")), "unknown")
-        for extra in extras
-    )
+    found = Counter(licence_of(extra) or "unknown" for extra in extras)
     lines = [f"- {' '.join(licence.split())}: {count} videos" for licence, count in sorted(found.items())]
     return "\n".join(
         ["By the column `licence` of the input table; the clips have the licences of their videos.", "", *lines]

@@ -88,10 +88,10 @@ def test_a_wrong_path_is_answered_with_the_nearest(tmp_path):
 
 def test_what_is_no_source_is_told_what_is_one(tmp_path):
     (tmp_path / "a.xlsx").write_bytes(b"x")
-    with pytest.raises(ConfigError, match="is none of these: A folder of videos.*text list.*s3://.*column uri"):
+    with pytest.raises(ConfigError, match="is none of these: .*A folder of videos.*text list.*s3://.*column uri"):
         sources.entries(str(tmp_path / "a.xlsx"), SETTINGS)
-    with pytest.raises(ConfigError, match="is not fetched; download it first"):
-        sources.entries("https://example.com/a.mp4", SETTINGS)
+    with pytest.raises(ConfigError, match="is not fetched; there is s3, http, https"):
+        sources.entries("ftp://example.com/a.mp4", SETTINGS)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything; run the tests as another user")

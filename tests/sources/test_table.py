@@ -75,7 +75,7 @@ def test_names_are_relative_to_the_folder_that_all_share(tmp_path):
         ("t.csv", "uri,size\na,1\n,2\n", "row 2 has no uri"),
         ("t.csv", "uri,size\na,many\n", "row 1 has the size 'many', which is no number"),
         ("t.csv", "uri,size\na,1,2\n", "more fields than the header"),
-        ("t.csv", "uri\nhttp://x/a.mp4\n", "http:// is not fetched"),
+        ("t.csv", "uri\nftp://x/a.mp4\n", "ftp:// is not fetched"),
         ("t.jsonl", '{"uri": "a"}\n{"uri"\n', "cannot be read"),
         ("t.jsonl", '"a.mp4"\n', "line 1 is no JSON object"),
         ("t.jsonl", '{"uri": 3, "size": 1}\n', "row 1 has no uri"),

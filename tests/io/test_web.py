@@ -1,0 +1,185 @@
+"""Downloads from a real server on loopback that breaks off, lies, dawdles and leads astray."""
+
+from __future__ import annotations
+
+import http.server
+import re
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from hpc_curate.errors import BadInput
+from hpc_curate.io.web import Web, WebSettings
+
+BODY = bytes(range(256)) * 2000
+QUICK = WebSettings(
+    pause_per_host_s=0.01, tries=3, silence_s=1.0, patience_s=1.0, private_hosts=("127.0.0.1",), largest_gb=0.001
+)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    seen: ClassVar[list[tuple[str, str | None]]] = []
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self.seen.append((self.path, self.headers.get("Range")))
+        tries = sum(path == self.path for path, _ in self.seen)
+        getattr(self, self.path.strip("/").partition("?")[0].partition("/")[0])(tries)
+        self.close_connection = True
+
+    def head(self, status: int, **headers: object) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), str(value))
+        self.end_headers()
+
+    def whole(self, _tries: int) -> None:
+        self.head(200, Content_Length=len(BODY), Content_Type="video/mp4; x=y", ETag='"v1"')
+        self.wfile.write(BODY)
+
+    def broken(self, tries: int, etag: str = '"v1"') -> None:
+        begin = int(re.search(r"\d+", self.headers["Range"])[0]) if "Range" in self.headers else 0
+        if begin and self.headers["If-Range"] == etag:
+            self.head(206, Content_Length=len(BODY) - begin, Content_Range=f"bytes {begin}-{len(BODY) - 1}/{len(BODY)}")
+        else:
+            begin = 0
+            self.head(200, Content_Length=len(BODY), ETag=etag)
+        self.wfile.write(BODY[begin:] if tries > 2 else BODY[begin : begin + 200_000])
+
+    def changed(self, tries: int) -> None:
+        self.broken(tries, f'"v{tries}"')
+
+    def short(self, _tries: int) -> None:
+        self.head(200, Content_Length=len(BODY) + 5)
+        self.wfile.write(BODY)
+
+    def busy(self, tries: int) -> None:
+        if tries == 1:
+            self.head(503, Content_Length=0, Retry_After=1)
+        else:
+            self.whole(tries)
+
+    def gone(self, _tries: int) -> None:
+        self.head(404, Content_Length=0)
+
+    def silent(self, _tries: int) -> None:
+        time.sleep(1.5)
+
+    def dawdling(self, _tries: int) -> None:
+        self.head(200, Content_Length=len(BODY))
+        for byte in BODY[:30]:
+            self.wfile.write(bytes([byte]))
+            time.sleep(0.1)
+
+    def endless(self, _tries: int) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        for _ in range(30):
+            self.wfile.write(b"X")
+            time.sleep(0.1)
+
+    def huge(self, _tries: int) -> None:
+        self.head(200, Content_Length=2_000_000)
+
+    def unbounded(self, _tries: int) -> None:
+        self.head(200)
+        for _ in range(100):
+            self.wfile.write(bytes(20_000))
+
+    def moved(self, _tries: int) -> None:
+        self.head(302, Location="/whole", Content_Length=0)
+
+    def circle(self, _tries: int) -> None:
+        self.head(302, Location="/circle", Content_Length=0)
+
+    def inward(self, _tries: int) -> None:
+        self.head(302, Location="http://169.254.169.254/latest/meta-data/", Content_Length=0)
+
+    def downward(self, _tries: int) -> None:
+        self.head(302, Location="file:///etc/passwd", Content_Length=0)
+
+
+class Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, *arguments: Any) -> None:
+        pass  # the client has had enough
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    Handler.seen.clear()
+    with Server(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_file_comes_with_what_the_server_says_of_it(url: str, tmp_path: Path) -> None:
+    found = Web(QUICK).fetch(f"{url}/moved", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == BODY
+    assert (found.url, found.etag, found.content_type, found.total) == (f"{url}/whole", '"v1"', "video/mp4", len(BODY))
+
+
+def test_what_broke_off_goes_on_where_it_was(url: str, tmp_path: Path) -> None:
+    Web(QUICK).fetch(f"{url}/broken", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == BODY
+    assert [asked for _, asked in Handler.seen] == [None, "bytes=200000-", "bytes=400000-"]
+
+
+def test_what_changed_meanwhile_begins_again(url: str, tmp_path: Path) -> None:
+    Web(QUICK).fetch(f"{url}/changed", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == BODY
+
+
+def test_a_busy_server_is_asked_again_when_it_says(url: str, tmp_path: Path) -> None:
+    began = time.monotonic()
+    Web(QUICK).fetch(f"{url}/busy", tmp_path / "file")
+    assert time.monotonic() - began >= 1
+    assert (tmp_path / "file").read_bytes() == BODY
+
+
+@pytest.mark.parametrize(
+    ("path", "complaint"),
+    [
+        ("gone", "the server said 404 Not Found"),
+        ("short", f"{len(BODY)} of {len(BODY) + 5} bytes came; tried 3 times|broke off.*tried 3 times"),
+        ("silent", "broke off: timed out; tried 3 times|broke off.*; tried 3 times"),
+        ("dawdling", "kB/s is too slow; tried 3 times"),
+        ("endless", "the server broke off.*tried 3 times"),
+        ("huge", "0.0 GB or more, and source.web.largest_gb is 0.001"),
+        ("unbounded", "or more, and source.web.largest_gb is 0.001"),
+        ("circle", "more than 5 redirects"),
+        ("inward", "169.254.169.254 is 169.254.169.254, a private address"),
+        ("downward", "file:///etc/passwd is no web address"),
+    ],
+)
+def test_what_does_not_come_whole_says_why(url: str, tmp_path: Path, path: str, complaint: str) -> None:
+    with pytest.raises(BadInput, match=complaint):
+        Web(QUICK).fetch(f"{url}/{path}", tmp_path / "file")
+
+
+def test_nothing_inside_the_network_is_asked_unless_it_is_named(url: str, tmp_path: Path) -> None:
+    for name in ("127.0.0.1", "localhost"):
+        with pytest.raises(BadInput, match=f"{name} is .*, a private address; source.web.private_hosts"):
+            Web(WebSettings(tries=1)).fetch(url.replace("127.0.0.1", name) + "/whole", tmp_path / "file")
+    assert Handler.seen == []
+
+
+def test_a_host_is_not_asked_without_a_pause(url: str, tmp_path: Path) -> None:
+    web, began = Web(WebSettings(pause_per_host_s=0.3, private_hosts=("127.0.0.1",))), time.monotonic()
+    for _ in range(3):
+        web.fetch(f"{url}/whole", tmp_path / "file")
+    assert time.monotonic() - began >= 0.6
+
+
+def test_a_proxy_of_the_site_is_used(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(BadInput, match="broke off|the server said"):
+        Web(QUICK).fetch("http://videos.example/whole", tmp_path / "file")
+    assert Handler.seen[0][0] == "http://videos.example/whole"

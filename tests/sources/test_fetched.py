@@ -1,0 +1,81 @@
+"""From a list of addresses to tars whose samples say where they come from."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from webserver import serving
+
+from hpc_curate import cli
+
+KEEP = ["gate=none", "select=none", "cutter=stride"]
+
+
+def listed(folder: Path, *rows: dict[str, str]) -> Path:
+    path = folder / "list.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["uri", "licence", "sha256", "channel"], restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def test_what_was_fetched_is_curated_with_its_licence_and_provenance(
+    make_video: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = make_video("site/deep/one.mp4", "testsrc=s=320x240:r=10:d=3")
+    (tmp_path / "site" / "same.mp4").write_bytes(video.read_bytes())
+    raw, run = tmp_path / "raw", tmp_path / "run"
+    with serving(tmp_path / "site") as url:
+        sha256 = hashlib.sha256(video.read_bytes()).hexdigest()
+        listing = listed(
+            tmp_path,
+            {"uri": f"{url}/deep/one.mp4", "licence": "CC-BY-4.0", "sha256": sha256, "channel": "news"},
+            {"uri": f"{url}/same.mp4", "licence": "CC-BY-4.0"},
+            {"uri": f"{url}/wrong.mp4", "licence": "CC-BY-4.0"},
+            {"uri": f"{url}/same.mp4?other", "licence": "CC-BY-4.0", "sha256": "0" * 64},
+            {"uri": f"{url}/never-asked.mp4", "licence": "all rights reserved"},
+            {"uri": f"{url}/nor-this.mp4"},
+        )
+        words = [f"input={listing}", f"run_dir={raw}", "launch=inline", "source.web.private_hosts=[127.0.0.1]"]
+        assert cli.main(["run", f"input={listing}", f"run_dir={run}"]) == 2
+        assert "lies on the web: first hpc-curate run recipe=fetch" in capsys.readouterr().err
+        assert cli.main(["run", "recipe=fetch", *words, "stage.fetch.licences=[CC-BY-4.0]"]) == 0
+    files = [path for path in raw.glob("fetch/*/files/*/*") if path.is_file()]
+    assert [path.stem for path in files] == [sha256]  # came twice, is there once
+    assert cli.main(["run", f"input={raw}", f"run_dir={run}", "launch=inline", *KEEP]) == 0
+    (tar,) = run.glob("pack/*/tars/*.tar")
+    with tarfile.open(tar) as pack:
+        said = [
+            json.load(pack.extractfile(name))["extra"] for name in sorted(pack.getnames()) if name.endswith(".json")
+        ]
+    assert {(one["licence"], one["sha256"], one.get("channel")) for one in said} == {("CC-BY-4.0", sha256, "news")}
+    assert all(one["source_uri"].startswith("http://127.0.0.1:") and one["fetched_at"] for one in said)
+
+
+def test_a_run_folder_that_fetched_nothing_is_no_input(
+    make_video: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_video("videos/one.mp4")
+    run = tmp_path / "run"
+    words = [f"input={tmp_path / 'videos'}", f"run_dir={run}", "launch=none", "stage=[scan,shots]", "cutter=stride"]
+    assert cli.main(["run", *words]) == 0
+    assert cli.main(["run", f"input={run}", f"run_dir={tmp_path / 'other'}"]) == 2
+    assert "is a run folder that fetched nothing" in capsys.readouterr().err
+
+
+def test_a_fetch_that_is_not_done_is_no_input_yet(
+    make_video: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_video("videos/one.mp4")
+    run = tmp_path / "run"
+    words = ["recipe=fetch", f"input={tmp_path / 'videos'}", f"run_dir={run}", "launch=none"]
+    assert cli.main(["run", *words]) == 0
+    assert cli.main(["run", f"input={run}", f"run_dir={tmp_path / 'other'}"]) == 2
+    assert "1 of 1 units are not fetched" in capsys.readouterr().err

@@ -1,0 +1,74 @@
+"""fetch: what comes, what does not, and what is not asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hpc_curate.errors import BadInput
+from hpc_curate.records import Video
+from hpc_curate.stages.fetch import Fetch
+
+
+@dataclass
+class Net:
+    """Inputs whose sources are files of a folder."""
+
+    folder: Path
+    wanted: list[Video]
+    asked: list[str] = field(default_factory=list)
+
+    def videos(self) -> list[Video]:
+        return self.wanted
+
+    def source(self, video: Video) -> Path:
+        self.asked.append(video.uri)
+        path = self.folder / video.name.rpartition("/")[2]
+        if not path.exists():
+            raise BadInput("the server said 404 Not Found")
+        return path
+
+    def keep(self, path: Path, sha256: str) -> str:
+        return f"kept/{sha256}{path.suffix}"
+
+
+def rows(net: Net, **settings: Any) -> list[dict[str, Any]]:
+    stage = Fetch(**settings)
+    return [stage.process(None, net, item)["videos"].to_pylist()[0] for item in stage.items(net, [])]
+
+
+def video(name: str, **extra: Any) -> Video:
+    return Video(f"{name} {extra}", f"https://videos.example/{name}", name, -1, "", extra)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "a.mp4").write_bytes(b"film")
+    return tmp_path
+
+
+def test_what_comes_is_named_by_its_content(folder: Path) -> None:
+    (row,) = rows(Net(folder, [video("deep/a.mp4", licence="CC0", channel="x")]))
+    sha256 = hashlib.sha256(b"film").hexdigest()
+    assert (row["path"], row["bytes"], row["sha256"]) == (f"kept/{sha256}.mp4", 4, sha256)
+    assert (row["name"], row["licence"], row["extra"]) == ("a.mp4", "CC0", '{"licence": "CC0", "channel": "x"}')
+    assert row["fetched_with"].startswith("hpc_curate ") and row["fetched_at"].endswith("+00:00")
+    assert row["error"] is None and row["reason"] is None
+
+
+def test_what_does_not_come_or_is_something_else_is_a_row_with_an_error(folder: Path) -> None:
+    found = rows(Net(folder, [video("b.mp4"), video("a.mp4", sha256="ab" * 32)]))
+    assert found[0]["error"] == "the server said 404 Not Found"
+    assert f"the input says {'ab' * 32}" in found[1]["error"]
+    assert [row["path"] for row in found] == [None, None]
+
+
+def test_what_may_not_be_used_is_not_asked_for(folder: Path) -> None:
+    net = Net(folder, [video("a.mp4", license="CC-BY-4.0"), video("a.mp4", licence="ARR"), video("a.mp4")])
+    found = rows(net, licences=("CC-BY-4.0",))
+    assert [row["reason"] for row in found] == [None, "licence ARR is not allowed", "no licence is named"]
+    assert len(net.asked) == 1
