@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ def still(footage: Path, ffmpeg: str) -> Callable[[str, float], Any]:
     image = pytest.importorskip("PIL.Image")
     numpy = pytest.importorskip("numpy")
 
+    @lru_cache(maxsize=32)
     def decode(name: str, at_s: float) -> Any:
         command = [ffmpeg, "-v", "error", "-nostdin", "-ss", str(at_s), "-i", str(footage / name), "-frames:v", "1"]
         command += ["-vf", "scale=out_range=full", "-c:v", "png", "-f", "image2pipe", "-"]
