@@ -16,8 +16,10 @@ def bench():
     spec = importlib.util.spec_from_file_location("bench_cuts", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
+    sys.path.insert(0, str(SCRIPT.parent))
     spec.loader.exec_module(module)
     yield module
+    sys.path.remove(str(SCRIPT.parent))
     del sys.modules[spec.name]
 
 
@@ -31,23 +33,44 @@ LABELS = {
 @pytest.mark.parametrize(
     ("transitions", "counts"),
     [
-        ([(100, 100), (200, 200), (300, 300)], (3, 0, 0, 0, 2)),
-        ([(101, 101), (199, 199), (302, 302)], (2, 1, 1, 0, 2)),  # the tolerance is one frame
-        ([(100, 100), (101, 101)], (1, 2, 1, 0, 2)),  # a transition finds one cut, a cut is found once
-        ([(98, 105)], (1, 2, 0, 0, 2)),  # a gradual one that holds the cut
-        ([(410, 410), (415, 418)], (0, 3, 0, 1, 2)),  # two inside one dissolve: found once, none false
-        ([(398, 398), (502, 502)], (0, 3, 0, 1, 2)),  # labels of gradual ones are exact to two frames
-        ([(450, 450)], (0, 3, 1, 0, 2)),
-        ([], (0, 3, 0, 0, 2)),
+        ([(100, 100), (200, 200), (300, 300)], (3, 0, 0, 0, 2, 0)),
+        ([(101, 101), (199, 199), (302, 302)], (2, 1, 1, 0, 2, 0)),  # the tolerance is one frame
+        ([(100, 100), (101, 101)], (1, 2, 1, 0, 2, 0)),  # a transition finds one cut, a cut is found once
+        ([(98, 105)], (1, 2, 0, 0, 2, 0)),  # a gradual one that holds the cut
+        ([(410, 410), (415, 418)], (0, 3, 0, 1, 2, 0)),  # two inside one dissolve: found once, none false
+        ([(398, 398), (502, 502)], (0, 3, 0, 1, 2, 0)),  # labels of gradual ones are exact to two frames
+        ([(450, 450)], (0, 3, 1, 0, 2, 0)),
+        ([(450, 460)], (0, 3, 0, 0, 2, 1)),
+        ([], (0, 3, 0, 0, 2, 0)),
     ],
 )
 def test_what_is_found_missed_and_false(bench, transitions, counts):
-    assert bench.score(transitions, LABELS, tolerance=1).row() == counts
+    found = bench.score(transitions, LABELS, tolerance=1)
+    assert (
+        found.found,
+        found.missed,
+        found.false,
+        found.gradual_found,
+        found.gradual,
+        found.gradual_false,
+    ) == counts
+
+
+def test_frames_of_gradual_transitions_are_covered_by_ranges(bench):
+    found = bench.score([(396, 411), (605, 606), (600, 600)], LABELS, tolerance=1)
+    assert (found.gradual_frames, found.covered_frames) == (21 + 11, 11 + 1)
+
+
+def test_alarms_are_counted_by_what_raised_them(bench):
+    labels = {**LABELS, "distractors": [{"type": "flash", "range": [50, 52]}, {"type": "pan", "range": [150, 160]}]}
+    found = bench.score([(49, 49), (53, 53), (100, 100), (170, 175)], labels, tolerance=1)
+    assert (found.flash_alarms, found.flashes, found.pan_alarms, found.pans) == (1, 1, 0, 1)
+    assert (found.false, found.gradual_false) == (2, 1)
 
 
 def test_scores_of_clips_add_up(bench):
     total = bench.Score(found=8, missed=2) + bench.Score(found=1, false=1, gradual=3)
-    assert total.row() == (9, 2, 1, 0, 3)
+    assert total == bench.Score(found=9, missed=2, false=1, gradual=3)
     assert "0.900" in str(total) and "0.818" in str(total)
 
 

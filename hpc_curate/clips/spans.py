@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
@@ -47,6 +47,17 @@ class Cut:
     trimmed: int = 0
     long_dropped: int = 0  # beyond the maximum
     transition: int = 0  # inside gradual transitions
+
+
+def united(found: Iterable[Sequence[tuple[int, int]]]) -> list[tuple[int, int]]:
+    """The transitions that several cutters found, as one list: those that touch or overlap are one."""
+    result: list[tuple[int, int]] = []
+    for end, start in sorted(transition for transitions in found for transition in transitions):
+        if result and end <= result[-1][1]:
+            result[-1] = (result[-1][0], max(start, result[-1][1]))
+        else:
+            result.append((end, start))
+    return result
 
 
 def cut(bounds: np.ndarray, transitions: Sequence[tuple[int, int]], rules: Rules, time_base: Fraction) -> Cut:

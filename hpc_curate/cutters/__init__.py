@@ -17,6 +17,7 @@ class Cutter(Measure):
     """A shot detector. One without a series (`needs_frames = False`) looks at the times only."""
 
     needs_frames: ClassVar[bool] = True
+    signature: ClassVar[str | None] = None  # the stored value by which two pictures can be compared
 
     def transitions(self, series: Series) -> list[tuple[int, int]]:
         """Transitions as (end, start): the old shot's frames stop before index `end`, the new one's begin at

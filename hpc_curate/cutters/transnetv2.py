@@ -13,7 +13,7 @@ from hpc_curate.cutters import Cutter
 from hpc_curate.measures import Facts, Feeder, Frames, Series
 
 _WINDOW, _STEP = 100, 50  # frames; the middle half of a window's answers is kept
-_MARGIN = (_WINDOW - _STEP) // 2
+MARGIN = (_WINDOW - _STEP) // 2
 
 Predict = Callable[[np.ndarray], np.ndarray]  # uint8 [100, 27, 48, 3] -> float [100]
 
@@ -41,13 +41,18 @@ class TransNetV2(Cutter):
         return Windows(transnetv2.load())
 
     def transitions(self, series: Series) -> list[tuple[int, int]]:
-        above = series.values["probability"] > self.threshold
-        if above.all():
-            return []
-        edges = np.diff(above.astype(np.int8), prepend=0, append=0)
-        first, after = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-        # Before a run at the very start there is no old shot.
-        return [(begin + 1 if begin else 0, end) for begin, end in zip(first.tolist(), after.tolist(), strict=True)]
+        return runs_above(series.values["probability"], self.threshold)
+
+
+def runs_above(probability: np.ndarray, threshold: float) -> list[tuple[int, int]]:
+    """Transitions from the probability of each frame; NaN is below any threshold."""
+    above = probability > threshold
+    if above.all():
+        return []
+    edges = np.diff(above.astype(np.int8), prepend=0, append=0)
+    first, after = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    # Before a run at the very start there is no old shot.
+    return [(begin + 1 if begin else 0, end) for begin, end in zip(first.tolist(), after.tolist(), strict=True)]
 
 
 class Windows:
@@ -68,7 +73,7 @@ class Windows:
         arrived = np.stack([_shrink(picture) for picture in frames.pixels])
         self.count += len(arrived)
         if self.waiting is None:
-            self.waiting = np.repeat(arrived[:1], _MARGIN, axis=0)
+            self.waiting = np.repeat(arrived[:1], MARGIN, axis=0)
         self.waiting = np.concatenate([self.waiting, arrived])
         self._run()
 
@@ -84,7 +89,7 @@ class Windows:
     def _run(self) -> None:
         assert self.waiting is not None
         while len(self.waiting) >= _WINDOW:
-            self.answers.append(self.predict(self.waiting[:_WINDOW])[_MARGIN : _MARGIN + _STEP])
+            self.answers.append(self.predict(self.waiting[:_WINDOW])[MARGIN : MARGIN + _STEP])
             self.waiting = self.waiting[_STEP:]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from hpc_curate.clips.spans import Cut, Longer, Rules, cut
+from hpc_curate.clips.stitch import transitions
 from hpc_curate.cutters import Cutter
 from hpc_curate.errors import ConfigError, UnitFailed
 from hpc_curate.inputs import Inputs
@@ -44,19 +45,27 @@ class Shots(PerUnit):
     models train on (Movie Gen 16 s, Goku 10 s, Cosmos-Predict 2.5 captions 5 s), while a cut that was missed, or
     a bad moment, costs 20 s and not the minute of Cosmos. `trim_start_s` and `trim_end_s` are cut off every shot,
     against dissolves that a cutter takes for a hard cut.
+
+    Transitions are those that any of the cutters finds; no frame of a gradual one is part of a clip. Where the cutter
+    `gradual` is among them, a hard cut between pictures that differ by less than `stitch_below` is undone: a flash, or
+    a bird before the lens. On composed reels of an odd seed up to 10 only did good (tools/bench_cuts.py); 6 leaves room
+    for cuts between like pictures, of which those have none.
     """
 
     name: ClassVar[str] = "shots"
-    cutter: Cutter
+    cutters: dict[str, Cutter]
     measures: dict[str, Measure]
     min_duration_s: float = 2.0
     max_duration_s: float = 20.0
     longer: Longer = "split"  # split: equal pieces; truncate: the beginning; drop: nothing of it
     trim_start_s: float = 0.0
     trim_end_s: float = 0.0
+    stitch_below: float | None = 6.0  # mean levels of 255; null: never
 
     def __post_init__(self) -> None:
         self._rules()
+        if not self.cutters:
+            raise ConfigError("stage shots needs a cutter; say cutter=[adaptive,gradual]")
         names = [*CLIPS.names, *(column for measure in self.measures.values() for column in measure.columns.names)]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -74,7 +83,7 @@ class Shots(PerUnit):
 
     def settings(self) -> dict[str, Any]:
         own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        own["cutter"] = _described(self.cutter)
+        own["cutters"] = {name: _described(cutter) for name, cutter in self.cutters.items()}
         own["measures"] = {name: _described(measure) for name, measure in self.measures.items()}
         return own
 
@@ -94,9 +103,9 @@ class Shots(PerUnit):
         }
 
     def _cut(self, video: dict[str, Any], stored: _Stored) -> Cut:
-        series = stored.series(video, self.cutter)
-        bounds = np.append(series.pts, video["end_pts"])
-        return cut(bounds, self.cutter.transitions(series), self._rules(), _time_base(video))
+        series = {name: stored.series(video, cutter) for name, cutter in self.cutters.items()}
+        bounds = np.append(stored.pts(video, "small"), video["end_pts"])
+        return cut(bounds, transitions(self.cutters, series, self.stitch_below), self._rules(), _time_base(video))
 
     def _clips(self, video: dict[str, Any], spans: list[Span], stored: _Stored) -> Iterator[dict[str, Any]]:
         facts = Facts(video["width"], video["height"], Fraction(video["fps_num"], video["fps_den"]), _time_base(video))

