@@ -54,7 +54,7 @@ class Limits:
 
 
 # Given to stages by `stages`, from the `measure` and `cutter` groups and from `output`.
-_PLUGGED = ("measures", "cutters", "cutter", "output")
+_PLUGGED = ("measures", "cutters", "output")
 
 
 def conf_dir() -> Path:
@@ -147,8 +147,6 @@ def stages(config: Mapping[str, Any]) -> dict[str, Stage]:
     """The stage instances of a resolved configuration, in the order of its recipe."""
     measures, cutters = _made("measure", config), _made("cutter", config)
     plugged: dict[str, Any] = {"measures": measures, "cutters": cutters, "output": output(config)}
-    if cutters:
-        plugged["cutter"] = next(iter(cutters.values()))
     return _made("stage", config, **plugged)
 
 

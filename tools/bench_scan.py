@@ -99,7 +99,7 @@ def main() -> None:
     args = parser.parse_args()
     names = registry.names("measure") if args.measures == ["all"] else args.measures
     measures: dict[str, Measure] = {name: registry.load("measure", name)() for name in names}
-    cutters = {"adaptive": registry.load("cutter", "adaptive")()}
+    cutters = {name: registry.load("cutter", name)() for name in ("adaptive", "gradual")}
     stage = Scan(measures, cutters, decoder=args.decoder, pack_long_side_px=args.pack_long_side_px)
 
     made: list[Tables] = []
@@ -112,7 +112,7 @@ def main() -> None:
         jobs["PySceneDetect"] = lambda: scenedetect(program, args.video)
     warm_up(args.video, stage)
     results = meter.in_turn(jobs, args.rounds)
-    print(f"ffmpeg {child.ffmpeg_version()}; measures {', '.join(measures)}; cutter adaptive; {args.rounds} rounds")
+    print(f"ffmpeg {child.ffmpeg_version()}; measures {', '.join(measures)}; cutters {', '.join(cutters)}; {args.rounds} rounds")
     print(describe(made[-1]))
     meter.show(results, "bare decode")
     print(f"ratio {results[f'scan ({args.decoder})'][0] / results['bare decode'][0]:.2f}")
