@@ -4,7 +4,7 @@
     tools/bench_scan.py VIDEO [--rounds 3] [--decoder ffmpeg|decord] [--pack-long-side-px 640] [--measures motion ...]
 
 Rounds are interleaved: the bare decode (`ffmpeg -f null`, as many threads), scan with the measures of the default
-recipe (or those named, or `all`), the adaptive cutter and the frame pack, and, where it is installed, PySceneDetect's
+recipe (or those named, or `all`), the default cutters and the frame pack, and, where it is installed, PySceneDetect's
 command line making its cut list alone. Medians; the last line is the ratio of CPU seconds. Scan is measured in a warm
 process, as a worker is from its second video on.
 """
@@ -112,7 +112,8 @@ def main() -> None:
         jobs["PySceneDetect"] = lambda: scenedetect(program, args.video)
     warm_up(args.video, stage)
     results = meter.in_turn(jobs, args.rounds)
-    print(f"ffmpeg {child.ffmpeg_version()}; measures {', '.join(measures)}; cutters {', '.join(cutters)}; {args.rounds} rounds")
+    made_of = f"measures {', '.join(measures)}; cutters {', '.join(cutters)}"
+    print(f"ffmpeg {child.ffmpeg_version()}; {made_of}; {args.rounds} rounds")
     print(describe(made[-1]))
     meter.show(results, "bare decode")
     print(f"ratio {results[f'scan ({args.decoder})'][0] / results['bare decode'][0]:.2f}")
