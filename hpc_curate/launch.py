@@ -151,10 +151,10 @@ def work(plan: Plan, stage: str, units: Sequence[int]) -> int:
         log.warning("%s: %s", stage, error)
         if slurm.my_restarts() < plan.settings["launch"].get("restarts", _RESTARTS):
             return START_ME_AGAIN
-        log.error("%s: started again %d times, launch.restarts allows no more", stage, slurm.my_restarts())
+        log.error("%s: started again %s, launch.restarts allows no more", stage, counted(slurm.my_restarts(), "time"))
         return 1
     if open_units:
-        log.error("%s: %d of %d units are not done; hpc-curate logs shows why", stage, open_units, len(units))
+        log.error("%s: %d of %s not done; hpc-curate logs shows why", stage, open_units, counted(len(units), "unit"))
     return int(open_units > 0)
 
 
@@ -234,7 +234,8 @@ def _slots(asked: int | None, resources: Resources, gpus: int) -> int:
     cores = len(os.sched_getaffinity(0))
     most = asked or min(cores // max(1, resources.cpus), int(memory_gb // resources.memory_gb))
     if resources.gpus > gpus:
-        log.warning("this machine shows %d GPUs, a task asks for %d: it runs with what there is", gpus, resources.gpus)
+        seen = counted(gpus, "GPU")
+        log.warning("this machine shows %s, a task asks for %d: it runs with what there is", seen, resources.gpus)
     if resources.gpus and gpus:
         most = min(most, gpus // resources.gpus)
     return max(1, most)

@@ -23,6 +23,7 @@ from hpc_curate.jobs import Job, Jobs
 from hpc_curate.overrides import Words, compose
 from hpc_curate.plan import Plan
 from hpc_curate.planning import evidence, outlook, pilot, proposal
+from hpc_curate.plural import counted
 from hpc_curate.report import funnel, sweep
 from hpc_curate.run_folder import books, privacy
 from hpc_curate.run_folder.ledger import Ledger
@@ -153,12 +154,14 @@ def prepare(settings: dict[str, Any]) -> plans.Plan:
         ("changed since they were frozen", frozen.changed),
     ):
         if uris:
-            log.warning("%d videos are %s: %s", len(uris), what, ", ".join(uris[:3]))
+            log.warning("%s %s: %s", counted(len(uris), "video"), what, ", ".join(uris[:3]))
     if frozen.added < frozen.videos and frozen.added:
-        log.warning("%d videos are new beside those that this run folder had; it keeps all of them", frozen.added)
+        new = counted(frozen.added, "new video")
+        log.warning("%s beside those that this run folder had; it keeps all of them", new)
     plan = plans.build(settings, frozen.units)
     plans.save(plan)
-    log.info("plan %s: %d videos in %d units, in %s", plan.hash, frozen.videos, frozen.units, paths.root)
+    what = f"{counted(frozen.videos, 'video')} in {counted(frozen.units, 'unit')}"
+    log.info("plan %s: %s, in %s", plan.hash, what, paths.root)
     return plan
 
 
@@ -218,18 +221,19 @@ def summary(planned: Planned) -> None:
     plan, last = list(planned.values())[-1]
     kind = plan.settings["launch"]["kind"]
     if last.stages:
-        print(f"{len(planned)} jobs are done; the same command without -m, launcher and work does what is missing")
+        what = counted(len(planned), "job")
+        print(f"{what} done; the same command without -m, launcher and work does what is missing")
     elif kind == "none":
-        print(f"planned: {plan.units} units; hpc-curate work {plan.paths.root} --unit 0")
+        print(f"planned: {counted(plan.units, 'unit')}; hpc-curate work {plan.paths.root} --unit 0")
     elif kind == "slurm":
         print(f"queued; hpc-curate status {plan.paths.root}")
         if plan.settings.get("pilot"):
             print(f"when it is done: hpc-curate propose {plan.paths.whole.root}")
     else:
-        counted = {overrides: made for overrides, (made, _) in planned.items() if books.has_clips(made)}
-        if counted:
-            _results(counted)
-        print(f"done; hpc-curate {'funnel' if counted else 'status'} {plan.paths.root}")
+        with_clips = {overrides: made for overrides, (made, _) in planned.items() if books.has_clips(made)}
+        if with_clips:
+            _results(with_clips)
+        print(f"done; hpc-curate {'funnel' if with_clips else 'status'} {plan.paths.root}")
         if plan.settings.get("pilot"):
             print("\n" + proposal.text(*proposal.of_run(evidence.whole(plan.paths.root))))
 

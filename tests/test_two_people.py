@@ -22,6 +22,8 @@ from typing import Any
 import pytest
 from waiting import eventually
 
+from hpc_curate.run_folder import privacy
+
 pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.skipif(os.getuid() != 0, reason="only root can be two people; tools/check.sh as root"),
@@ -184,3 +186,13 @@ def test_a_private_run_is_nobody_elses(people: tuple[Person, Person], place: Pat
     assert "is not a folder that can be written" in other.does("run", *words, "launch=none", code=2)
     assert "is private" in other.does("status", place / "run", code=2)
     assert other.ends(other.start("ls", place / "run"))[1]
+
+
+def test_who_forgets_to_say_that_a_run_is_shared_is_not_told_to_close_it(
+    place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (place / "run").mkdir()
+    os.chown(place / "run", 64321, GROUP)
+    privacy.warn(place / "run", {"shareable": False})
+    assert f"shared with group {GROUP}" in caplog.text and "add shareable=true, or give run_dir" in caplog.text
+    assert "chmod" not in caplog.text

@@ -17,6 +17,7 @@ from typing import Protocol
 from hpc_curate.cluster.slurm import Answer, Limits, Task, by_name
 from hpc_curate.errors import Claimed, ConfigError, SchedulerError, Unanswered
 from hpc_curate.plan import Plan
+from hpc_curate.plural import counted
 from hpc_curate.run_folder import claims, submissions
 from hpc_curate.run_folder.claims import Claim, Holder, Work
 from hpc_curate.run_folder.submissions import RELAY, Submission
@@ -196,7 +197,7 @@ class Wave:
         covered = {unit for one in mine for unit in one.units(self._open[one.name])}
         missing = self._in_order(name, self._missing_of(name) - covered)
         if not missing:
-            queued = f"{len(covered)} units are queued already"
+            queued = f"{counted(len(covered), 'unit')} queued already"
             log.info("%-8s %s", name, queued if covered else "nothing to queue" if self._missing_of(name) else "done")
             return 0
         per_element = step.resources.units_per_element * step.resources.workers_per_element
@@ -213,7 +214,7 @@ class Wave:
         self._room -= len(fitting)
         units = sum(len(units) for units in fitting)
         if fitting:
-            log.info("%-8s %d units queued as %s", name, units, ", ".join(self._jobs(name)))
+            log.info("%-8s %s queued as %s", name, counted(units, "unit"), ", ".join(self._jobs(name)))
         return len(elements) - len(fitting)
 
     def _in_order(self, name: str, units: Iterable[int]) -> list[int]:
@@ -244,11 +245,12 @@ class Wave:
         first = next((job for name in self.plan.steps for job in self._jobs(name)), None)
         if self._room < 0 or first is None:
             raise SchedulerError(
-                f"the submit limit leaves no room for {left} elements; when others of your jobs are over: "
+                f"the submit limit leaves no room for {counted(left, 'element')}; when others of your jobs are over: "
                 f"hpc-curate retry {self.plan.paths.root} --plan {self.plan.hash}"
             )
         job_id = self._submit(RELAY, [()], [first])
-        log.info("%-8s job %s queues the rest, %d elements at least, when %s is over", RELAY, job_id, left, first)
+        rest = counted(left, "element")
+        log.info("%-8s job %s queues the rest, %s at least, when %s is over", RELAY, job_id, rest, first)
 
     def _submit(self, stage: str, elements: Sequence[tuple[int, ...]], after: Sequence[str]) -> str:
         """Write down, queue, write down the answer. What was refused is forgotten, what may be there is not."""

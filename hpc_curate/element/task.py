@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from hpc_curate.errors import BadInput, Superseded, UnitFailed
 from hpc_curate.io import child, tables
+from hpc_curate.plural import counted
 from hpc_curate.records import digest
 from hpc_curate.run_folder.claims import Claim
 from hpc_curate.run_folder.ledger import Attempt, Output, Record
@@ -103,7 +104,7 @@ class Task:
     def _process(self, stage: PerUnit, item: Item) -> Tables:
         strikes = self.attempt.strikes.get(item.key, 0)
         if strikes >= self.element.plan.limits.attempts:
-            return stage.failed(item, f"quarantined: its worker died {strikes} times while at it")
+            return stage.failed(item, f"quarantined: its worker died {counted(strikes, 'time')} while at it")
         for _ in range(2):
             before = child.killed_by_others()
             try:
@@ -195,7 +196,7 @@ class Task:
         limits, stage = self.element.plan.limits, self.element.stage
         of_clips = isinstance(stage, PerUnit) and stage.incremental and not stage.pieces()
         if of_clips and errors >= limits.bad_rows and errors > limits.bad_share * rows:
-            raise UnitFailed(f"{errors} of {rows} clips have an error, more than limits.bad_share allows")
+            raise UnitFailed(f"{errors} of {counted(rows, 'clip')} with an error, more than limits.bad_share allows")
 
 
 def _stream(parts: Sequence[Path], name: str) -> Iterator[pa.Table]:

@@ -10,6 +10,7 @@ from typing import Any
 from hpc_curate import plan as plans
 from hpc_curate.errors import ConfigError
 from hpc_curate.plan import Plan
+from hpc_curate.plural import counted
 
 _SAME_ANYWAY = {"run_dir", "hydra"}
 _MOST = 20  # the last ones
@@ -50,7 +51,7 @@ def _differs(other: Plan, plan: Plan) -> list[str]:
         f"{name}={_word(its.get(name))}" if groups[_group(name)] <= _APART else f"{_group(name)}.…": None
         for name in changed
     }
-    return [*said, *([f"{other.units} units"] if other.units != plan.units else [])]
+    return [*said, *([counted(other.units, "unit")] if other.units != plan.units else [])]
 
 
 def _group(name: str) -> str:

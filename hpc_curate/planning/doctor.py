@@ -21,6 +21,7 @@ from hpc_curate.cluster.slurm_site import Ask
 from hpc_curate.errors import ConfigError, SchedulerError
 from hpc_curate.plan import Plan
 from hpc_curate.planning.checks import OK, RED, SILENT, WARNING, Finding, Section, cluster, has_red, node, storage
+from hpc_curate.plural import counted
 from hpc_curate.run_folder import privacy
 from hpc_curate.run_folder.submissions import RELAY
 
@@ -223,7 +224,8 @@ def as_json(plan: Plan, sections: Sequence[Section]) -> str:
 def text(plan: Plan, sections: Sequence[Section]) -> str:
     """A table for a terminal: what is to be done stands below the line that it is about."""
     indent = 10 + max(len(finding.what) for section in sections for finding in section.findings) + 2
-    lines = [f"launch={plan.settings['launch']['kind']}, {len(plan.steps)} stages, run folder {plan.paths.root}"]
+    stages = counted(len(plan.steps), "stage")
+    lines = [f"launch={plan.settings['launch']['kind']}, {stages}, run folder {plan.paths.root}"]
     for section in sections:
         lines += ["", section.title]
         for finding in section.findings:

@@ -20,6 +20,7 @@ from hpc_curate import plan as plans
 from hpc_curate.errors import ConfigError
 from hpc_curate.io import delivery
 from hpc_curate.plan import Plan
+from hpc_curate.plural import counted
 from hpc_curate.sources import ENTRIES
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,8 @@ def prepare(whole: Plan, count: int) -> Plan:
     frozen = units.freeze(whole.paths.pilot, videos, **_per_unit(whole))
     plan = _build(whole, frozen.units, count)
     plans.save(plan)
-    log.info("pilot: %d videos in %d units, in %s", frozen.videos, frozen.units, plan.paths.root)
+    what = f"{counted(frozen.videos, 'video')} in {counted(frozen.units, 'unit')}"
+    log.info("pilot: %s, in %s", what, plan.paths.root)
     return plan
 
 
@@ -65,7 +67,8 @@ def foresee(whole: Plan, videos: pa.Table, count: int) -> tuple[Plan, pa.Table]:
 
 def _sample(whole: Plan, videos: pa.Table, count: int) -> pa.Table:
     if count >= whole.units:
-        raise ConfigError(f"pilot={count} of {whole.units} units is the whole run; leave pilot out, or take fewer")
+        units_of_whole = counted(whole.units, "unit")
+        raise ConfigError(f"pilot={count} of {units_of_whole} is the whole run; leave pilot out, or take fewer")
     return sample(videos, count / whole.units).select(ENTRIES.names)
 
 

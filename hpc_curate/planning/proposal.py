@@ -26,6 +26,7 @@ from hpc_curate.planning.evidence import (
     gb_of_tasks,
     gb_of_units,
 )
+from hpc_curate.plural import counted
 from hpc_curate.report.text import aligned, clock
 from hpc_curate.run_folder import submissions
 from hpc_curate.run_folder.ledger import Ledger
@@ -254,7 +255,7 @@ def _notes(step: Step, timed: Sequence[Sample], gb: Sequence[float], pace: _Pace
         found.append(f"a task takes {hours:.1f} h; {smaller} loses less to a kill")
     failed = sum(sample.attempts - 1 for sample in timed)
     if failed:
-        found.append(f"{failed} attempts failed before these were done")
+        found.append(f"{counted(failed, 'attempt')} failed before these were done")
     return found
 
 
@@ -262,7 +263,7 @@ def text(work: Work, proposals: Sequence[Proposal]) -> str:
     """A table for a terminal, what its columns rest on, and the overrides to give to `run`."""
     told = [one for one in proposals if one.done]
     hosts = sorted({host for one in told for host in one.hosts})
-    source = f"{size(sum(work.gb) * 1e9)} in {work.plan.units:,} units, plan {work.plan.hash}"
+    source = f"{size(sum(work.gb) * 1e9)} in {counted(work.plan.units, 'unit')}, plan {work.plan.hash}"
     head = f"{work.plan.paths.root}: {source}; measured on {', '.join(hosts[:4])}{' ...' * (len(hosts) > 4)}"
     notes: dict[str, list[str]] = {}
     for one in proposals:

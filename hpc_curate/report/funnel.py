@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hpc_curate import plural
 from hpc_curate.plan import Plan
 from hpc_curate.report import text
 from hpc_curate.report.thresholds import Selection
@@ -51,8 +52,8 @@ def outcome(plan: Plan) -> str:
     kept, failed = (_count(clips, state) for state in (accounting.KEPT, accounting.FAILED))
     nothing = "; nothing is kept: hpc-curate funnel says why" if not kept else ""
     return (
-        f"{kept} of {clips.num_rows} clips kept; failed: {_count(videos, accounting.FAILED)} of {videos.num_rows} "
-        f"videos, {failed} clips{nothing}"
+        f"{kept:,} of {plural.counted(clips.num_rows, 'clip')} kept; failed: {_count(videos, accounting.FAILED):,} of "
+        f"{plural.counted(videos.num_rows, 'video')}, {plural.counted(failed, 'clip')}{nothing}"
     )
 
 

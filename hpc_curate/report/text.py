@@ -51,7 +51,7 @@ def effects(table: pa.Table) -> str:
     lines = [["what each rule removes", "alone", "first", "in total"]]
     for name in dict.fromkeys(table["filter"].to_pylist()):
         rows = [row for row in table.to_pylist() if row["filter"] == name]
-        lines.append([f"{name}, {rows[0]['judged']:,} clips", "", "", ""])
+        lines.append([f"{name}, {counted(rows[0]['judged'], 'clip')}", "", "", ""])
         met = [row for row in rows if row["clips"]]
         lines += [[f"      {plain(row['reason'])}", *(f"{row[key]:,}" for key in _EFFECT)] for row in met]
         if idle := len(rows) - len(met):

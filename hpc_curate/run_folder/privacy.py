@@ -8,6 +8,7 @@ them nevertheless.
 
 from __future__ import annotations
 
+import grp
 import logging
 import os
 import pwd
@@ -63,6 +64,9 @@ def make_folder(folder: Path, settings: Mapping[str, Any]) -> None:
 def warn(folder: Path, settings: Mapping[str, Any]) -> None:
     """Say it where a run folder is open to others than the setting says, or closed to those."""
     place = shlex.quote(str(folder))
+    if not shareable(settings) and _is_shared(folder):
+        log.warning("%s", _without_the_group(folder, place))
+        return
     opened = [path for path in (folder, *_inside(folder)) if _mode(path) & _UMASK[shareable(settings)]]
     if opened:
         who = "u=rwX,g=rwX,o=" if shareable(settings) else "u=rwX,go="
@@ -73,6 +77,29 @@ def warn(folder: Path, settings: Mapping[str, Any]) -> None:
             "chmod -R g+rwX %s && find %s -type d -exec chmod g+s {} +",
             *(folder, place, place),
         )
+
+
+def _is_shared(folder: Path) -> bool:
+    """Whether somebody has run this with `shareable: true`, or it is another's at all."""
+    return folder.stat().st_uid != os.getuid() or _mode(folder) & _OF_THE_GROUP == _OF_THE_GROUP
+
+
+def _without_the_group(folder: Path, place: str) -> str:
+    """What to do where a group shares a run, and somebody is about to go on with it for himself alone."""
+    facts = folder.stat()
+    said = (
+        f"{place} is shared with group {_group(facts.st_gid)}, which could neither see nor go on with what this makes"
+    )
+    if facts.st_uid == os.getuid():
+        return f"{said}: add shareable=true, or, to end the sharing: chmod -R u=rwX,go=,g-s {place}"
+    return f"{said}: add shareable=true, or give run_dir a folder of your own"
+
+
+def _group(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
 
 
 def log_folder(folder: Path, settings: Mapping[str, Any]) -> Path:

@@ -77,8 +77,8 @@ def test_a_run_in_another_terminal_is_cancelled(
             break
         time.sleep(0.1)
     assert cli.main(["cancel", str(tmp_path / "run")]) == 0
-    assert "asked 1 processes on this machine" in capsys.readouterr().out
+    assert "asked 1 process on this machine" in capsys.readouterr().out
     said, _ = terminal.communicate(timeout=60)
-    assert terminal.returncode == 1 and "are not done" in said
+    assert terminal.returncode == 1 and "not done" in said
     assert cli.main(["cancel", str(tmp_path / "run")]) == 0
     assert "nothing of this run" in capsys.readouterr().out

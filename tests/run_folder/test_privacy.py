@@ -211,6 +211,7 @@ def test_sharing_is_part_of_no_signature(prepared: Any) -> None:
         ((0o755, 0o700), False, "chmod -R u=rwX,go="),
         ((0o700, 0o750), False, "chmod -R u=rwX,go="),
         ((0o2770, 0o2770), True, ""),
+        ((0o2770, 0o2770), False, "add shareable=true, or, to end the sharing: chmod -R u=rwX,go=,g-s"),
         ((0o2775, 0o2770), True, "chmod -R u=rwX,g=rwX,o="),
         ((0o2770, 0o700), True, "chmod -R g+rwX"),
     ],

@@ -8,6 +8,7 @@ from typing import Any
 from hpc_curate.cluster.slurm_site import Account, Ask, Nodes, Partition, Site
 from hpc_curate.nearest import nearest
 from hpc_curate.planning.checks import OK, RED, SILENT, WARNING, Finding
+from hpc_curate.plural import counted
 from hpc_curate.report.text import clock
 from hpc_curate.run_folder.submissions import RELAY
 
@@ -127,7 +128,7 @@ def _too_large(found: Site, ask: Ask, partition: Partition) -> list[Finding]:
         word = f"{asked}: only nodes of {partition.name} that are down now have as much"
         return [Finding(what, word, WARNING, "wait for them, or ask for less")]
     if ask.gpus and not any(kind.gpus for kind in nodes):
-        word = f"{ask.gpus} GPUs, but no node of {partition.name} has any"
+        word = f"{counted(ask.gpus, 'GPU')}, but no node of {partition.name} has any"
         return [Finding(what, word, RED, f"set launch.gpu_partition or {_group(ask)}.partition")]
     word = f"{asked}, but the nodes of {partition.name} have at most {_largest(nodes)}"
     return [Finding(what, word, RED, f"less in {_group(ask)} (cpus, memory_gb, gpus), or other nodes")]
@@ -152,8 +153,8 @@ def _fits(ask: Ask, kind: Nodes) -> bool:
 def _largest(nodes: Iterable[Nodes]) -> str:
     cpus, memory = max(kind.cpus for kind in nodes), max(kind.memory_mb for kind in nodes)
     gpus = max(nodes, key=lambda kind: sum(kind.gpus.values())).gpus
-    kinds = ", ".join(f"{count} GPUs {kind}".strip() for kind, count in gpus.items()) or "no GPU"
-    return f"{cpus} CPUs, {memory / 1000:.1f} GB, {kinds}"
+    kinds = ", ".join(f"{counted(count, 'GPU')} {kind}".strip() for kind, count in gpus.items()) or "no GPU"
+    return f"{counted(cpus, 'CPU')}, {memory / 1000:.1f} GB, {kinds}"
 
 
 # -- accounts and limits -------------------------------------------------------------------------------------------
@@ -224,7 +225,7 @@ def limits(found: Site, settings: Mapping[str, Any], stages: int) -> list[Findin
         word, verdict = f"{most}, but launch.max_submit_jobs={wanted}", RED
         advice = "launch.max_submit_jobs=null asks the cluster"
     elif most <= stages:
-        word, verdict = f"{most}, for {stages} stages", WARNING
+        word, verdict = f"{most}, for {counted(stages, 'stage')}", WARNING
         advice = "repeat `run` when the queue is empty, or take stages apart"
     return [size, Finding("MaxSubmitJobs", word, verdict, advice)]
 
