@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,21 +31,30 @@ class Brisque(Measure):
 
     name: ClassVar[str] = "brisque"
     grid: ClassVar[str] = "native"
-    series_settings: ClassVar[tuple[str, ...]] = ("black_level", "speck_share")
+    series_settings: ClassVar[tuple[str, ...]] = ("one_in", "black_level", "speck_share")
     columns: ClassVar[pa.Schema] = pa.schema([("brisque", pa.float64())])
+    one_in: int = 2  # native frames, of which one is looked at: each costs as much as decoding twenty
     black_level: int = 10  # of full range: lines at the edge are bars if hardly a pixel is above it ...
     speck_share: float = 0.01  # ... at most this share
+
+    def __post_init__(self) -> None:
+        if self.one_in < 1:
+            raise ValueError(f"one_in={self.one_in} must be 1 or more")
 
     def weights(self) -> Sequence[Path]:
         return brisque.weights()
 
     def start(self, facts: Facts) -> Feeder:
-        score = brisque.load()
-        return Collector("brisque", lambda frames: self._of(frames, score))
+        score, number = brisque.load(), itertools.count()
 
-    def _of(self, frames: Frames, score: Callable[[np.ndarray], float]) -> np.ndarray:
-        pictures = [self._without_bars(luma) for luma in frames.luma()]
-        return np.array([score(p) if min(p.shape) >= _SMALLEST_PX else np.nan for p in pictures])
+        def scores(frames: Frames) -> list[float]:
+            return [self._of(luma, score) if next(number) % self.one_in == 0 else np.nan for luma in frames.luma()]
+
+        return Collector("brisque", lambda frames: np.array(scores(frames)))
+
+    def _of(self, luma: np.ndarray, score: Callable[[np.ndarray], float]) -> float:
+        picture = self._without_bars(luma)
+        return score(picture) if min(picture.shape) >= _SMALLEST_PX else np.nan
 
     def _without_bars(self, luma: np.ndarray) -> np.ndarray:
         # Bars are flat, and flat surfaces look to BRISQUE like damage.

@@ -14,8 +14,8 @@ from hpc_curate.records import Span
 FACTS = Facts(640, 360, Fraction(10), Fraction(1, 1000))
 
 
-def measured(*lumas, span=None):
-    feeder = Brisque().start(FACTS)
+def measured(*lumas, span=None, one_in=1):
+    feeder = Brisque(one_in).start(FACTS)
     for time, luma in enumerate(lumas):
         feeder.feed(Frames(luma[None], np.array([time * 500]), np.array([time * 0.5])))
     pts = np.arange(len(lumas)) * 500
@@ -77,6 +77,12 @@ def test_black_bars_change_nothing(face):
 
 def test_one_damaged_frame_does_not_sink_a_clip(face):
     assert measured(face, jpeg(face, 5), face) == measured(face)
+
+
+def test_one_frame_in_two_is_looked_at_across_runs_of_frames(face):
+    damaged = jpeg(face, 5)
+    assert measured(face, damaged, face, damaged, one_in=2) == measured(face)
+    assert measured(face, damaged, face, span=Span(500, 600), one_in=2) is None
 
 
 def test_frames_that_show_nothing_are_not_counted(face):
