@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from hpc_curate import config, launch
+from hpc_curate import cli, config, launch
 from hpc_curate import plan as plans
 from hpc_curate import run as runs
 from hpc_curate.element.worker import Allocation, Element
@@ -84,6 +85,33 @@ def test_a_sweep_of_selections_stands_side_by_side_and_scores_nothing(videos: Pa
     lenient, default, strict = (found[side] for side in SHORT_SIDES.values())
     assert lenient > default > strict > set()
     assert all(f"select={name}" in done.stdout for name in SHORT_SIDES)
+    (page,) = run.glob("report/sweep-*/index.html")
+    assert f"side by side, with pictures: {page}" in done.stdout
+    text = page.read_text()
+    assert all(f"clips kept by select={name}" in text for name in SHORT_SIDES)
+    assert "Kept by select=lenient, not by select=default" in text
+    assert text.count("<img") > 10
+
+
+def test_the_funnel_counts_what_each_rule_removes_and_several_plans_stand_side_by_side(
+    videos: Path, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strict = plan(videos, run, LINE, "select=strict")
+    launch.run(strict)
+    default = plan(videos, run, LINE)
+    assert cli.main(["funnel", str(run), "--plan", strict.hash, "--json"]) == 0
+    (counted,) = json.loads(capsys.readouterr().out)
+    first = {row["reason"]: row["clips"] for row in counted["funnel"] if row["step"] == "rejected by select"}
+    assert {row["reason"]: row["first"] for row in counted["rules"] if row["first"]} == {
+        reason: clips for reason, clips in first.items() if reason
+    }
+    assert all(row["alone"] <= row["first"] <= row["clips"] <= row["judged"] for row in counted["rules"])
+    page = run / "both.html"
+    assert cli.main(["funnel", str(run), "--beside", strict.hash[:6], "-o", str(page)]) == 0
+    said = capsys.readouterr().out
+    assert f"{default.hash}" in said and f"{strict.hash}" in said
+    assert "select: crop_short_side_px below" in said
+    assert page.read_text().count("<article") > 5
 
 
 def test_a_looser_gate_scores_only_the_clips_that_were_never_scored(videos: Path, tmp_path: Path) -> None:

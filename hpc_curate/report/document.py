@@ -62,6 +62,13 @@ def gallery(samples: Sequence[Sample], pictures: Pictures) -> Markup | None:
     return tag("div", [picture(sample, pictures) for sample in samples], class_="gallery") if samples else None
 
 
+def couples(samples: Sequence[Sample], pictures: Pictures) -> Markup | None:
+    """Clips two by two."""
+    shown = [picture(sample, pictures) for sample in samples]
+    boxes = [tag("div", list(two), class_="couple") for two in zip(shown[::2], shown[1::2], strict=True)]
+    return tag("div", boxes, class_="couples") if boxes else None
+
+
 def picture(sample: Sample, pictures: Pictures) -> Markup:
     """A clip with its name, its time and a note."""
     jpeg = pictures.get(sample.clip_id)

@@ -201,9 +201,9 @@ class _Moving:
         return found
 
     def line(self, points: np.ndarray) -> Line:
-        at = np.array([self.bound.value])
-        now = int(thresholds.survivors(self.bound, self.values, self.seen.hits, at)[0])
-        return Line(self.mark, now, thresholds.survivors(self.bound, self.values, self.seen.hits, points))
+        at = np.append(points, self.bound.value)
+        counts = thresholds.survivors(self.bound, self.values, self.seen.hits, at)
+        return Line(self.mark, int(counts[-1]), counts[:-1])
 
     def sheet(self, near: int) -> Sheet:
         hits = self.seen.hits

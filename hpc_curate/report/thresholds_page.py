@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from hpc_curate.clips.thresholds import Effect, met, side_by_side
 from hpc_curate.plural import counted
 from hpc_curate.report.charts import short
-from hpc_curate.report.document import Pictures, Sample, count, document, gallery, picture, section, tiles
+from hpc_curate.report.document import Pictures, Sample, count, couples, document, gallery, picture, section, tiles
 from hpc_curate.report.markup import Child, Markup, join, table, tag
 from hpc_curate.report.thresholds import Card, Correlations, Counts, Sheet
 
@@ -23,8 +23,8 @@ _TERMS = (
 _CURVES = (
     "To the left how many clips have which value; what the bounds shut out is shaded. To the right how many clips no "
     "rule would reject if one bound lay elsewhere and all others stayed, before near-duplicates are looked for; the "
-    "dot is where it lies now. Below the clips next to each bound, by rising value; “2 more” are the other rules that "
-    "reject a clip."
+    "dot is where it lies now, the line of an upper bound is dashed. Below the clips next to each bound, by rising "
+    "value; “2 more” are the other rules that reject a clip."
 )
 _RANKS = (
     "Spearman's rank correlation of the clips that select judged. Two columns near 1 or −1 rank clips alike: a rule on "
@@ -42,14 +42,16 @@ class ThresholdsPage:
     effects: Sequence[pa.Table]  # thresholds.EFFECTS of each
     cards: Sequence[Card]
     correlations: Correlations | None = None
-    differences: Mapping[str, Sequence[Sample]] | None = None  # clips that one selection keeps and another does not
+    differences: Mapping[str, Sequence[Sample]] = field(default_factory=dict)  # what one keeps and another does not
+    pairs: Mapping[str, Sequence[Sample]] = field(default_factory=dict)  # two after two, next to a similarity
     links: Mapping[str, str] | None = None
 
     def clip_ids(self) -> set[str]:
         """Of the clips that are shown."""
         sheets = [sheet for card in self.cards for sheet in card.sheets]
         shown = [samples for sheet in sheets for samples in (sheet.outside, sheet.inside)]
-        return {sample.clip_id for samples in [*shown, *(self.differences or {}).values()] for sample in samples}
+        every = [*shown, *self.differences.values(), *self.pairs.values()]
+        return {sample.clip_id for samples in every for sample in samples}
 
 
 def render(page: ThresholdsPage, pictures: Pictures) -> str:
@@ -59,8 +61,9 @@ def render(page: ThresholdsPage, pictures: Pictures) -> str:
     parts = [
         tiles(_tiles(page)),
         section("What each rule removes", effects, _TERMS),
-        *(section(heading, gallery(samples, pictures)) for heading, samples in (page.differences or {}).items()),
-        section("Column by column", _cards(page, pictures), _CURVES),
+        *(section(heading, gallery(samples, pictures)) for heading, samples in page.differences.items()),
+        section("Column by column", _cards(page, pictures), _CURVES if several else [_CURVES, _legend(_COLOURS)]),
+        *(section(heading, couples(samples, pictures)) for heading, samples in page.pairs.items()),
         section("Columns that rank clips alike", _correlations(page.correlations), _RANKS)
         if page.correlations
         else None,
@@ -100,11 +103,14 @@ def removed(effects: pa.Table) -> Markup | None:
     return join([_legend(_BARS), table(["", "", "alone", "first", "in total"], lines, texts=2)])
 
 
+_COLOURS = {"kept": "kept", "other": "not kept"}
 _BARS = {"alone": "alone", "first": "first, with others", "rest": "after another rule"}
 
 
 def _legend(names: Mapping[str, str]) -> Markup:
-    return tag("p", [[tag("i", class_=f"key {name}"), text] for name, text in names.items()], class_="legend")
+    return tag(
+        "span", [tag("span", tag("i", class_=f"key {name}"), text) for name, text in names.items()], class_="legend"
+    )
 
 
 def _bars(row: Mapping[str, int], most: int) -> Markup | None:

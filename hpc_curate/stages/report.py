@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from hpc_curate.clips import rules
 from hpc_curate.io import tables
-from hpc_curate.report import page, thresholds, thresholds_page
+from hpc_curate.report import page, pairs, thresholds, thresholds_page
 from hpc_curate.report.charts import short
 from hpc_curate.report.document import Sample
 from hpc_curate.report.page import Page
@@ -58,7 +58,7 @@ class Report(Merge):
         funnel = accounting.funnel(selection.books, final=True)
         clips = accounting.clip_rows(selection.books)
         shown = {heading: _samples(rows, selection) for heading, rows in self._chosen(clips).items()}
-        choices = self._thresholds(selection)
+        choices = self._thresholds(selection, inputs)
         ids = {sample.clip_id for samples in shown.values() for sample in samples} | choices.clip_ids()
         pictures = small_pictures(inputs.frames(sorted(ids), 1), self.thumbnail_px)
         whole = Page(
@@ -80,7 +80,7 @@ class Report(Merge):
     def publishes(self, inputs: Inputs) -> list[Path]:
         return [inputs.report_folder() / name for name in (INDEX, THRESHOLDS)]
 
-    def _thresholds(self, selection: Selection) -> ThresholdsPage:
+    def _thresholds(self, selection: Selection, inputs: Inputs) -> ThresholdsPage:
         return ThresholdsPage(
             title="Thresholds",
             names=[selection.name],
@@ -88,8 +88,22 @@ class Report(Merge):
             effects=[selection.effects],
             cards=thresholds.cards([selection], self.near),
             correlations=thresholds.correlations(selection),
+            pairs=self._borderline(selection, inputs),
             links={"Report": INDEX, "Thresholds": ""},
         )
+
+    def _borderline(self, selection: Selection, inputs: Inputs) -> dict[str, list[Sample]]:
+        """Pairs next to the similarity from which clips are duplicates, by method."""
+        if not inputs.has("edges"):
+            return {}
+        edges = inputs.table("edges")
+        found = {}
+        for method, limit in pairs.limits(inputs.table("dedup_stats"), selection.question).items():
+            rows = pairs.borderline(edges, method, limit, self.near)
+            found[f"Pairs next to {short(limit)}, from which {method} calls them duplicates"] = pairs.samples(
+                selection, rows, limit
+            )
+        return found
 
     def _chosen(self, clips: pa.Table) -> dict[str, pa.Table]:
         """Clips to show, by heading."""

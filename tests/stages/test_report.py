@@ -93,9 +93,16 @@ class Run:
         return QUESTION
 
     def has(self, name):
-        return name == "dedup_stats"
+        return name in ("dedup_stats", "edges")
 
     def table(self, name):
+        if name == "edges":
+            ends = {
+                "clip_a": ["evil_29_x", "evil_1_x"],
+                "clip_b": ["evil_30_x", "evil_2_x"],
+                "method": ["embedding"] * 2,
+            }
+            return pa.table({**ends, "similarity": pa.array([0.96, 0.94], pa.float32())})
         rows = [
             ("embedding", "rows", None, 33.0),
             ("embedding", "pairs", None, 7.0),
@@ -199,10 +206,16 @@ def test_rules_are_counted_and_shown_with_the_clips_next_to_their_bounds(thresho
     assert "gate\n ≥ 0.5\nselect\n ≥ 1 ≤ 30 without the lowest 25 %" in words
     assert "select, 32 clips" in words
     assert "motion above 30\n1\n1\n1\n" in words
-    assert words.endswith("<b>gif</b>\n0\n1")
+    assert "<b>gif</b>\n0\n1\n" in words
     titles = [attributes.get("title", "") for tag, attributes in outline.tags if tag == "figure"]
     assert any("124.00 to 128.00 s  31  motion above 30" in title for title in titles)
     assert any("120.00 to 124.00 s  30  duplicate" in title for title in titles)
+
+
+def test_pairs_on_both_sides_of_a_similarity_are_shown(thresholds):
+    words = "\n".join(Outline(thresholds).text)
+    assert "Pairs next to 0.95, from which embedding calls them duplicates" in words
+    assert words.count("0.9600, duplicates") == words.count("0.9400, not the same") == 2
 
 
 def test_the_same_run_makes_the_same_pages(tmp_path):
