@@ -6,14 +6,20 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hpc_curate.clips.batches import per_clip
+from hpc_curate.clips.embeddings import refuse_other, vectors
 from hpc_curate.errors import BadInput, ConfigError
-from hpc_curate.stage import Clip, Resources, Scorer
+from hpc_curate.stage import Clip, Item, Resources, Scorer
+from hpc_curate.stages.embed import Embed
+
+if TYPE_CHECKING:
+    from hpc_curate.inputs import Inputs
 
 _REDUCTIONS: dict[str, Callable[..., np.ndarray]] = {"mean": np.mean, "min": np.min}
 # Where each term of the proxy is at half of its range. Ours: nobody has fitted them to anything.
@@ -30,6 +36,9 @@ class Aesthetic(Scorer):
     digits). The published heads were trained on architecture ViT-L-14@openai (other linear heads say theirs). Published
     thresholds are from 3.5, on the worst of several frames (Cosmos, reduction=min), to 5.3: choose on your own footage.
 
+    With from_embed=true the network is not run again: what is scored are the vectors (float16, which moves scores by
+    about 0.001) that stage embed keeps of its frames with per_frame=true; its model must be the same.
+
     model=proxy needs no weights, and is no aesthetic score: nobody's taste was asked, and nothing was calibrated.
     Columns: `aesthetic_proxy` (0 to 1, 4 digits), the geometric mean of how colourful, contrasty and sharp frames are,
     each as x / (x + half); `colourfulness` (Hasler and Süsstrunk, Measuring Colorfulness in Natural Images, 2003: 0
@@ -45,13 +54,17 @@ class Aesthetic(Scorer):
     architecture: str | None = None  # of open_clip: ViT-L-14@openai for LAION's MLP
     weights_path: str | None = None  # of open_clip: a local file
     head_weights_path: str | None = None  # of open_clip: a local file, .pth or .safetensors
+    from_embed: bool = False  # of open_clip: score the vectors of stage.embed.per_frame=true
 
     def __post_init__(self) -> None:
         given = (self.architecture, self.weights_path, self.head_weights_path)
         if self.model == "open_clip" and None in given:
             raise ValueError("model=open_clip needs architecture, weights_path and head_weights_path")
-        if self.model == "proxy" and any(given):
-            raise ValueError("model=proxy takes no weights; say model=open_clip")
+        if self.model == "proxy" and (any(given) or self.from_embed):
+            raise ValueError("model=proxy takes no weights and no vectors; say model=open_clip")
+
+    def reads(self) -> tuple[str, ...]:
+        return ("frame_embeddings", "embedding_model") if self.from_embed else ("frames",)
 
     def writes(self) -> dict[str, pa.Schema]:
         columns = [(name, pa.float64()) for name in self._columns()]
@@ -79,8 +92,10 @@ class Aesthetic(Scorer):
         from hpc_curate.models import laion_aesthetic, open_clip_image
 
         weights, head_weights = self.weights()
-        features = open_clip_image.load(str(self.architecture), weights, resources)
         head = laion_aesthetic.load(head_weights)
+        if self.from_embed:
+            return lambda features: head(features)[:, None]
+        features = open_clip_image.load(str(self.architecture), weights, resources)
         return lambda frames: head(features(frames))[:, None]
 
     def score(
@@ -88,6 +103,25 @@ class Aesthetic(Scorer):
     ) -> list[dict[str, Any] | BadInput]:
         """`model` gives a row of the columns for each frame: float32 [N, columns]."""
         return [self._reduced(values) for values in per_clip(model, clips)]
+
+    def scores(self, model: Callable[[np.ndarray], np.ndarray], inputs: Inputs, item: Item) -> list[dict[str, Any]]:
+        if not self.from_embed:
+            return super().scores(model, inputs, item)
+        refuse_other("stage.aesthetic", self._embedding_model(), inputs.clips(["embedding_model"], item.ids)[1])
+        kept = inputs.table("frame_embeddings", ["clip_id", "frame_embedding"])
+        kept = kept.filter(pc.is_in(kept["clip_id"], pa.array(item.ids, pa.string())))
+        names = np.array(kept["clip_id"].to_pylist())
+        values = model(vectors(kept["frame_embedding"])[1].astype(np.float32))
+        return [{"clip_id": clip_id, **self._of_vectors(values[names == clip_id])} for clip_id in item.ids]
+
+    def _embedding_model(self) -> str:
+        """What stands beside vectors of the model whose features the head takes."""
+        same = Embed(model="open_clip", architecture=self.architecture, weights_path=self.weights_path, dimensions=1)
+        return str(same.about()["embedding_model"])
+
+    def _of_vectors(self, values: np.ndarray) -> dict[str, Any]:
+        found = self._reduced(values) if len(values) else BadInput("stage embed kept no vectors of its frames")
+        return {"error": str(found)} if isinstance(found, BadInput) else found
 
     def _reduced(self, values: np.ndarray) -> dict[str, Any] | BadInput:
         if not np.isfinite(values).all():

@@ -1,11 +1,13 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from hpc_curate.errors import BadInput, ConfigError
-from hpc_curate.stage import Clip, Resources
+from hpc_curate.stage import Clip, Item, Resources
 from hpc_curate.stages.aesthetic import Aesthetic, colourfulness
+from hpc_curate.stages.embed import Embed
 
 FILES = {"architecture": "ViT", "weights_path": "none.pt", "head_weights_path": "none.pth"}
 
@@ -63,7 +65,9 @@ def test_a_picture_that_loses_colour_contrast_or_sharpness_loses_in_the_proxy(st
     assert colourless["colourfulness"] == colourless["aesthetic_proxy"] == 0
 
 
-@pytest.mark.parametrize("settings", [{"model": "open_clip", "architecture": "ViT"}, {"head_weights_path": "a.pth"}])
+@pytest.mark.parametrize(
+    "settings", [{"model": "open_clip", "architecture": "ViT"}, {"head_weights_path": "a.pth"}, {"from_embed": True}]
+)
 def test_a_model_without_all_its_files_is_refused_and_files_without_the_model(settings):
     with pytest.raises(ValueError, match="model=open_clip"):
         Aesthetic(**settings)
@@ -85,29 +89,78 @@ def test_the_content_of_both_files_counts_and_their_place_does_not(tmp_path):
     assert signature("a", b"one") != signature("c", b"two")
 
 
-def test_clip_and_head_from_files_score_real_frames_as_their_authors_do(tmp_path, still):
-    """Random weights: this shows that features and head meet, not that the score means anything."""
+TINY = {
+    "embed_dim": 8,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
+    "text_cfg": {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def random_files(tmp_path_factory):
+    """A tiny network and a head with random weights: they show that files are read and meet, not that scores mean
+    anything."""
+    open_clip, torch = pytest.importorskip("open_clip"), pytest.importorskip("torch")
+    folder = tmp_path_factory.mktemp("aesthetic")
+    (folder / "random-aesthetic.json").write_text(json.dumps(TINY))
+    open_clip.add_model_config(folder / "random-aesthetic.json")
+    torch.manual_seed(0)
+    torch.save(open_clip.create_model("random-aesthetic").state_dict(), folder / "clip.pt")
+    torch.save(torch.nn.Linear(8, 1).state_dict(), folder / "head.pth")
+    files = {"weights_path": str(folder / "clip.pt"), "head_weights_path": str(folder / "head.pth")}
+    return {"model": "open_clip", "architecture": "random-aesthetic", **files}
+
+
+@pytest.fixture(scope="module")
+def street(still):
+    return Clip("a", np.stack([still("bikes.mp4", 3), still("bikes.mp4", 5)]), np.arange(2.0))
+
+
+def test_clip_and_head_from_files_score_real_frames_as_their_authors_do(random_files, street):
     open_clip, torch = pytest.importorskip("open_clip"), pytest.importorskip("torch")
     from PIL import Image
 
-    tiny = {
-        "embed_dim": 8,
-        "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
-        "text_cfg": {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1},
-    }
-    (tmp_path / "random-aesthetic.json").write_text(json.dumps(tiny))
-    open_clip.add_model_config(tmp_path / "random-aesthetic.json")
-    torch.manual_seed(0)
-    torch.save(open_clip.create_model("random-aesthetic").state_dict(), tmp_path / "clip.pt")
-    head = torch.nn.Linear(8, 1)
-    torch.save(head.state_dict(), tmp_path / "head.pth")
-    files = {"weights_path": str(tmp_path / "clip.pt"), "head_weights_path": str(tmp_path / "head.pth")}
-    stage = Aesthetic(model="open_clip", architecture="random-aesthetic", reduction="min", **files)
-    frames = np.stack([still("bikes.mp4", 3), still("bikes.mp4", 5)])
-    [score] = stage.score(stage.load(Resources(cpus=1)), [Clip("", frames, np.arange(2.0))])
+    stage = Aesthetic(reduction="min", **random_files)
+    [score] = stage.score(stage.load(Resources(cpus=1)), [street])
 
-    model, _, preprocess = open_clip.create_model_and_transforms("random-aesthetic", str(tmp_path / "clip.pt"))
+    model, _, preprocess = open_clip.create_model_and_transforms("random-aesthetic", random_files["weights_path"])
+    head = torch.nn.Linear(8, 1)
+    head.load_state_dict(torch.load(random_files["head_weights_path"], weights_only=True))
     with torch.inference_mode():
-        features = model.eval().encode_image(torch.stack([preprocess(Image.fromarray(frame)) for frame in frames]))
+        pictures = torch.stack([preprocess(Image.fromarray(frame)) for frame in street.frames])
+        features = model.eval().encode_image(pictures)
         expected = head(features / features.norm(dim=-1, keepdim=True)).min().item()
     assert score == {"aesthetic": pytest.approx(expected, abs=1e-4)}
+
+
+class AfterEmbed:
+    """The inputs of a unit in which stage embed has kept the vectors of one clip's frames, and failed on another."""
+
+    def __init__(self, stage, clip):
+        [score] = stage.score(stage.load(Resources(cpus=1)), [clip])
+        self.about = stage.about()["embedding_model"]
+        rows = [{"clip_id": clip.clip_id, "frame_embedding": vector} for vector in score["vectors"]]
+        self.kept = pa.Table.from_pylist(rows, schema=stage.writes()["frame_embeddings"])
+
+    def clips(self, columns, ids):
+        assert columns == ["embedding_model"]
+        return pa.table({"clip_id": ids, "embedding_model": [self.about, None]})
+
+    def table(self, name, columns):
+        assert name == "frame_embeddings"
+        return self.kept.select(columns)
+
+
+def test_vectors_that_stage_embed_has_kept_score_as_the_frames_do(random_files, street):
+    network = {name: random_files[name] for name in ("model", "architecture", "weights_path")}
+    inputs = AfterEmbed(Embed(dimensions=8, per_frame=True, **network), street)
+    again, stage = Aesthetic(**random_files), Aesthetic(from_embed=True, **random_files)
+    [expected] = again.score(again.load(Resources(cpus=1)), [street])
+    found = stage.process(stage.load(Resources(cpus=1)), inputs, Item("all", ("a", "b")))["rows"]
+    assert found["aesthetic"].to_pylist() == [pytest.approx(expected["aesthetic"], abs=2e-3), None]
+    assert found["error"].to_pylist() == [None, "stage embed kept no vectors of its frames"]
+    assert stage.reads() == ("frame_embeddings", "embedding_model")
+
+    inputs.about = "open_clip:other/0/0"
+    with pytest.raises(ConfigError, match="stage.aesthetic is for embeddings of open_clip:random-aesthetic/"):
+        stage.process(stage.load(Resources(cpus=1)), inputs, Item("all", ("a", "b")))
