@@ -32,6 +32,8 @@ class Page:
     tars: pa.Table | None  # tar and how many samples it holds
     dedup: pa.Table | None  # dedup_stats
     costs: pa.Table | None  # stage, units, rows, errors, hours
+    captions: pa.Table | None  # model, clips and tokens
+    prompts: Mapping[str, str]  # of the captions, by name
     question: Mapping[str, Any]
     links: Mapping[str, str]  # other pages of the folder
 
@@ -43,6 +45,7 @@ def render(page: Page, pictures: Pictures) -> str:
         section("What became of the videos", _funnel(page.funnel)),
         section("What each rule removes", removed(page.effects)),
         *(section(heading, gallery(samples, pictures)) for heading, samples in page.samples.items()),
+        section("Captions", _captions(page.captions, page.prompts) if page.captions is not None else None),
         section("Near-duplicates", _dedup(page.dedup) if page.dedup is not None else None),
         section("Videos that failed", _failed(page.videos)),
         section("Tars", _tars(page.tars) if page.tars is not None else None),
@@ -105,6 +108,12 @@ def _dedup(stats: pa.Table) -> Markup:
             )
             parts.append(tag("details", summary, table(["similarity from", "", "pairs"], drawn, texts=2)))
     return join(parts)
+
+
+def _captions(facts: pa.Table, prompts: Mapping[str, str]) -> Markup:
+    rows = [[_cell(row[name]) for name in facts.column_names] for row in facts.to_pylist()]
+    asked = [tag("p", tag("b", name), ": ", text) for name, text in prompts.items()]
+    return join([table(facts.column_names, rows), *asked])
 
 
 def _bar(value: float, bins: Sequence[Mapping[str, Any]]) -> Markup:

@@ -132,3 +132,9 @@ def facts(clips: pa.Table) -> pa.Table:
     by = told.group_by("caption_model", use_threads=False).aggregate(sums).sort_by("caption_model")
     columns = ["caption_model", *(f"{name}_sum" for name, _ in sums)]
     return by.select(columns).rename_columns(["model", "clips", "input tokens", "output tokens"])
+
+
+def prompts(question: Mapping[str, Any]) -> dict[str, str]:
+    """What the model was asked, each on one line, by its name; `question` is that of the run."""
+    asked = question["stage"].get("caption", {}).get("prompts", {})
+    return {name: " ".join(prompt["text"].split()) for name, prompt in asked.items()}

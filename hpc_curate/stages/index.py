@@ -254,8 +254,7 @@ def _licences(extras: Iterable[dict[str, Any]]) -> str:
 def _captions(clips: pa.Table, question: dict[str, Any]) -> Iterable[str]:
     """By which model, what it took, and what it was asked."""
     yield _markdown(caption.facts(clips))
-    prompts = question["stage"].get("caption", {}).get("prompts", {})
-    yield "\n".join(f"- `{name}`: {' '.join(prompt['text'].split())}" for name, prompt in prompts.items())
+    yield "\n".join(f"- `{name}`: {text}" for name, text in caption.prompts(question).items())
 
 
 def _dedup_facts(stats: pa.Table) -> pa.Table:

@@ -23,6 +23,7 @@ from hpc_curate.report.thumbnails import small_pictures
 from hpc_curate.run_folder import accounting
 from hpc_curate.run_folder.accounting import FAILED, FUNNEL, KEPT, REJECTED
 from hpc_curate.stage import Merge, Tables
+from hpc_curate.stages import caption
 from hpc_curate.stages.select import DUPLICATE
 
 if TYPE_CHECKING:
@@ -70,12 +71,17 @@ class Report(Merge):
             tars=_tars(selection.books.samples),
             dedup=inputs.table("dedup_stats") if inputs.has("dedup_stats") else None,
             costs=inputs.costs(),
+            captions=self._captions(clips) if inputs.has("caption") else None,
+            prompts=caption.prompts(selection.question),
             question=selection.question,
             links={"Report": "", "Thresholds": THRESHOLDS},
         )
         tables.write_text(inputs.report_folder() / THRESHOLDS, thresholds_page.render(choices, pictures))
         tables.write_text(inputs.report_folder() / INDEX, page.render(whole, pictures))
         return {"funnel": funnel}
+
+    def _captions(self, clips: pa.Table) -> pa.Table:
+        return caption.facts(clips.filter(pc.equal(clips["state"], KEPT)))
 
     def publishes(self, inputs: Inputs) -> list[Path]:
         return [inputs.report_folder() / name for name in (INDEX, THRESHOLDS)]
@@ -146,18 +152,19 @@ def _samples(rows: pa.Table, selection: Selection) -> list[Sample]:
 
 
 def _note(row: Mapping[str, Any], values: Mapping[str, Any]) -> str:
-    """The error, or the value that a rejected clip was rejected for."""
+    """The error, the value that a rejected clip was rejected for, or the caption."""
     if row["state"] == FAILED:
         return str(row["error"])
     words = (row["reason"] or "").split()
     for name, value in values.items():
         if name in words[:2] and value is not None:
             return f"{name} {short(value) if isinstance(value, (int, float)) else value}"
-    return "" if row["reason"] is None else str(row["reason"])
+    return str(row["reason"] or row.get("caption") or "")
 
 
 def _tars(samples: pa.Table | None) -> pa.Table | None:
-    """How many samples each tar holds."""
+    """How many samples each tar holds; None where there are no tars."""
     if samples is None:
         return None
+    samples = samples.filter(pc.ends_with(samples["tar"], ".tar"))
     return samples.group_by("tar").aggregate([([], "count_all")]).sort_by("tar").rename_columns(["tar", "samples"])

@@ -1,5 +1,6 @@
 """The report over a small run whose files have names that want to be more than names."""
 
+import dataclasses
 import re
 from html.parser import HTMLParser
 
@@ -176,6 +177,31 @@ def test_names_and_errors_are_text_and_nothing_else(page):
     assert '<script>alert("x")</script>\\u202e & "quotes".mp4' in words
     assert "<b>no</b> video stream" in words
     assert "embed: <img src=x onerror=alert(1)>" in words
+
+
+def test_captions_are_shown_and_who_wrote_them_at_which_request(tmp_path):
+    class Captioned(Run):
+        def has(self, name):
+            return name.startswith("caption") or super().has(name)
+
+        def question(self):
+            prompts = {"short": {"text": "Tell\n  me all."}}
+            return {"stage": {**QUESTION["stage"], "caption": {"prompts": prompts}}}
+
+    whole = books()
+    count = whole.clips.num_rows
+    told = {"caption": ["<script>says()</script>"] * count, "caption_model": ["qwen@1"] * count}
+    told |= {"caption_input_tokens": [100] * count, "caption_output_tokens": [7] * count}
+    clips = whole.clips
+    for name, values in told.items():
+        clips = clips.append_column(name, pa.array(values))
+    Report().run(None, Captioned(tmp_path, dataclasses.replace(whole, clips=clips)))
+    outline = Outline((tmp_path / INDEX).read_text())
+    words = "\n".join(outline.text)
+    assert "qwen@1\n29\n2,900\n203\n" in words
+    assert "short\n: Tell me all." in words
+    assert words.count("<script>says()</script>") >= 6
+    assert "script" not in {tag for tag, _ in outline.tags}
 
 
 @pytest.mark.parametrize("name", [INDEX, THRESHOLDS])
