@@ -18,6 +18,7 @@ from hpc_curate.chat.local_channel import Local
 from hpc_curate.chat.questions import Answer, Channel, Question, Sampling
 from hpc_curate.chat.server import Server
 from hpc_curate.errors import BadInput, ConfigError
+from hpc_curate.models import folders
 from hpc_curate.stage import Clip, Item, PerClip, Resources, Tables
 
 if TYPE_CHECKING:
@@ -91,10 +92,7 @@ class Asker(PerClip):
     def weights(self) -> Sequence[Path]:
         if self.weights_path is None:
             return []
-        folder = Path(self.weights_path)
-        if not (folder / "config.json").is_file():
-            raise ConfigError(f"stage.{self.name}.weights_path={folder}: no folder of a model; it has no config.json")
-        return sorted(path for path in folder.iterdir() if path.is_file())
+        return folders.files(self.weights_path, f"stage.{self.name}.weights_path")
 
     def check(self, resources: Resources) -> None:
         end = resources.endpoint
@@ -156,7 +154,9 @@ class Asker(PerClip):
         errors = [bad] if bad else [f"{part}: {found[part].error}" for part in asked if found[part].error]
         if errors:
             return {"clip_id": clip_id, **tokens, "error": errors[0]}
-        named = f"{self.model}@{self.revision}" if self.revision else self.model
+        # A model may be named by a path of one machine, which says nothing to others.
+        name = Path(self.model).name if self.model.startswith("/") else self.model
+        named = f"{name}@{self.revision}" if self.revision else name
         columns = self.row({part: found[part].value for part in asked})
         return {"clip_id": clip_id, f"{self.name}_model": named, **columns, **tokens}
 

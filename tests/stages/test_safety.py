@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from hpc_curate.stage import Clip
 from hpc_curate.stages.safety import Safety
@@ -23,3 +24,9 @@ def test_each_clip_gets_the_mean_and_the_maximum_of_its_own_frames():
 
 def test_the_weights_are_part_of_the_signature():
     assert [path.name for path in Safety().weights()] == ["open-nsfw.onnx"]
+
+
+@pytest.mark.parametrize("settings", [{"model": "classifier"}, {"weights_path": "folder"}])
+def test_a_classifier_and_its_folder_go_together(settings):
+    with pytest.raises(ValueError, match="go together"):
+        Safety(**settings)
