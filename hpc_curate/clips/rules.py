@@ -48,10 +48,15 @@ def _aspect(width: pa.ChunkedArray, height: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 # Columns that rules and rankings may name beside those that stages write: what they are made of, and how. Those that
-# begin with crop_ speak of the picture without its black borders, and need the measure borders.
+# begin with crop_ speak of the picture without its black borders, and need the measure borders; those with clean_ of
+# what the stage overlays leaves of it.
 DERIVED: dict[str, tuple[tuple[str, ...], Callable[..., pa.ChunkedArray]]] = {
     prefix + name: (sides, derive)
-    for prefix, sides in (("", ("width", "height")), ("crop_", ("crop_w", "crop_h")))
+    for prefix, sides in (
+        ("", ("width", "height")),
+        ("crop_", ("crop_w", "crop_h")),
+        ("clean_", ("clean_w", "clean_h")),
+    )
     for name, derive in (("pixels", _pixels), ("short_side_px", pc.min_element_wise), ("aspect", _aspect))
 }
 

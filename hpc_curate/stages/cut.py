@@ -39,6 +39,7 @@ ROWS = pa.schema(
 STORE = pa.schema([("clip_id", pa.string()), ("mp4", pa.large_binary())])
 
 _CROP = ("crop_x", "crop_y", "crop_w", "crop_h")
+_CLEAN = ("clean_x", "clean_y", "clean_w", "clean_h")
 _SPAN = ("start_pts", "end_pts", "frame_count")
 _ITEM_CLIPS = 32  # held in memory together, and lost at most when a task is killed
 _NVENC_PRESETS = {f"p{number}" for number in range(1, 8)}
@@ -67,6 +68,7 @@ class Cut(PerUnit):
     threads: int = 1  # of the encoder; x264 writes other bytes for another number
     audio: Literal["drop", "keep"] = "drop"
     crop: bool = True  # away what the measure `borders` found
+    overlays: bool = False  # crop to what the stage `overlays` leaves, where that is known
     max_short_side_px: int | None = None  # larger pictures are made smaller; null: none is
     interlaced: Literal["deinterlace", "reject"] = "deinterlace"
     hdr: Literal["tonemap", "reject"] = "tonemap"
@@ -80,7 +82,11 @@ class Cut(PerUnit):
             raise ValueError("max_short_side_px must be at least 2")
 
     def reads(self) -> tuple[str, ...]:
-        return ("videos", *_SPAN, *(_CROP if self.crop else ()))
+        return ("videos", *self._columns())
+
+    def _columns(self) -> tuple[str, ...]:
+        """Of a clip: its span, and the rectangles to crop it to."""
+        return (*_SPAN, *(_CROP if self.crop else ()), *(_CLEAN if self.overlays else ()))
 
     def writes(self) -> dict[str, pa.Schema]:
         return {"rows": ROWS, "store": STORE}
@@ -99,7 +105,7 @@ class Cut(PerUnit):
         facts = next(row for row in inputs.table("videos").to_pylist() if row["video_id"] == name)
         self._refuse(facts)
         path = inputs.source(video)
-        clips = inputs.clips([*_SPAN, *(_CROP if self.crop else ())], item.ids).to_pylist()
+        clips = inputs.clips(self._columns(), item.ids).to_pylist()
         # One encoder per clip, and as many clips at once as there are cores.
         at_once = max(1, inputs.resources.cpus // self.threads)
         made = child.in_threads(lambda clip: self._clip(facts, path, clip, inputs.scratch()), clips, at_once)
@@ -175,8 +181,9 @@ class Cut(PerUnit):
 
     def _wanted(self, facts: dict[str, Any], clip: dict[str, Any]) -> Wanted:
         picture = Rectangle(0, 0, facts["width"], facts["height"])
-        if self.crop and clip["crop_w"] is not None:
-            picture = Rectangle(*(clip[name] for name in _CROP))
+        for wanted, sides in ((self.crop, _CROP), (self.overlays, _CLEAN)):
+            if wanted and clip[sides[2]] is not None:
+                picture = Rectangle(*(clip[name] for name in sides))
         span = Span(clip["start_pts"], clip["end_pts"])
         return Wanted(span, clip["frame_count"], encode.even_inside(picture))
 

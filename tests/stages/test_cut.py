@@ -31,7 +31,7 @@ class Unit:
         base = self._facts(video)["time_base_den"]
         tick = base // 10
         name = f"{video}_{first * tick}_{(first + frames) * tick}"
-        crop = dict.fromkeys(("crop_x", "crop_y", "crop_w", "crop_h"))
+        crop = dict.fromkeys(f"{kind}_{side}" for kind in ("crop", "clean") for side in "xywh")
         span = {"start_pts": first * tick, "end_pts": (first + frames) * tick, "frame_count": frames}
         self._clips[name] = {"clip_id": name, **span, **crop, **columns}
         return name
@@ -100,6 +100,20 @@ def test_the_crop_of_the_clip_is_taken_if_asked(make_video, scratch):
     ]
     assert sizes == [(64, 36), (64, 48)]
     assert "crop_x" in Cut().reads() and "crop_x" not in Cut(crop=False).reads()
+
+
+def test_what_overlays_leave_of_the_crop_is_taken_if_asked_and_known(make_video, scratch):
+    unit = Unit(scratch, make_video("film.mp4", "testsrc2=s=64x48:r=10:d=2", *H264))
+    bars = {"crop_x": 0, "crop_y": 6, "crop_w": 64, "crop_h": 36}
+    known = unit.clip("v0", 0, 10, **bars, clean_x=4, clean_y=10, clean_w=60, clean_h=32)
+    unknown = unit.clip("v0", 10, 10, **bars)
+
+    def sizes(stage):
+        rows, _ = cut(unit, stage, known, unknown)
+        return [(rows[name]["cut_width"], rows[name]["cut_height"]) for name in (known, unknown)]
+
+    assert sizes(Cut(overlays=True)) == [(60, 32), (64, 36)]
+    assert sizes(Cut()) == [(64, 36), (64, 36)]
 
 
 def test_a_bad_clip_is_one_error_and_the_others_go_on(make_video, scratch):
