@@ -189,10 +189,13 @@ def test_no_server_is_left(run: Path) -> None:
 
 
 def test_the_recipe_gpu_is_planned(prepared, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    weights = tmp_path / "clip.pt"
-    weights.write_bytes(b"weights")
-    plan = prepared("recipe=gpu", "resources=gpu", f"stage.embed.weights_path={weights}", units=2)
+    weights, head = tmp_path / "clip.pt", tmp_path / "head.pth"
+    for file in (weights, head):
+        file.write_bytes(b"weights")
+    files = [f"stage.embed.weights_path={weights}", f"stage.aesthetic.head_weights_path={head}"]
+    plan = prepared("recipe=gpu", "resources=gpu", *files, units=2)
     assert {name for name, step in plan.steps.items() if step.resources.gpus} == {"embed", "vlm", "caption"}
+    assert "embed" in plan.steps["aesthetic"].upstream and plan.writers["aesthetic"] == "aesthetic"
     assert {"vlm_slideshow", "vlm_flags", "vlm_content_type", "caption", "captions"} <= set(plan.writers)
     assert plan.steps["caption"].waits_for[-1] == "select" and plan.steps["vlm"].waits_for[-1] == "gate"
     for name in ("embed", "vlm", "dedup", "select", "cut"):
