@@ -117,7 +117,7 @@ def relay(plan_file: str, submission: str) -> None:
     privacy.apply(plan.settings)
     record = _my_record(plan, submission)
     try:
-        _queue(plan, Without(record.exclude), record)
+        _queue(plan, Without(record.exclude, dict(record.left_out)), record)
     except CurateError as error:
         repeat = f"hpc-curate retry {plan.paths.root} --plan {plan.hash}"
         word = f"the next wave could not be queued on {socket.gethostname()}: {error}. Where sbatch works: {repeat}"
@@ -248,4 +248,4 @@ def _queue(plan: Plan, without: Without, relayed: Submission | None = None) -> N
     """Queue the line, each stage behind the arrays of the stages that it waits for, and return."""
     state = State(plan, Ledger(plan.paths))
     scheduler = slurm_jobs.Slurm(plan, element, relay)
-    Wave(plan, scheduler, partial(without.missing, state), relayed, without.hosts).queue()
+    Wave(plan, scheduler, partial(without.missing, state), relayed, without.hosts, without.units).queue()

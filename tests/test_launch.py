@@ -319,6 +319,20 @@ def test_what_does_not_fit_is_left_to_a_relay_on_the_cpu_partition(scheduler: Pa
     assert len((scheduler / "queue").read_text().splitlines()) == 20
 
 
+def test_what_was_left_out_a_relay_leaves_out_too(scheduler: Path, prepared: Any) -> None:
+    line = prepared("stage=[scan]", "launch.max_submit_jobs=9")
+    launch.run(line, launch.Without(("n7",), {"scan": {23, 24}}))
+    for _ in range(5):
+        relay = submissions.every(line.paths)[-1]
+        if relay.stage != "relay":
+            break
+        (scheduler / "queue").write_text("")  # all that was queued is over
+        launch.relay(str(line.file), relay.name)
+    queued = [one for one in submissions.every(line.paths) if one.stage == "scan"]
+    assert {unit for one in queued for unit in one.units(range(len(one.elements)))} == set(range(23))
+    assert {one.exclude for one in submissions.every(line.paths)} == {("n7",)}
+
+
 def test_a_relay_that_cannot_queue_leaves_word_and_the_command_to_repeat(
     scheduler: Path, prepared: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

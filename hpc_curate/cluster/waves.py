@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from hpc_curate.cluster.slurm import Answer, Limits, Task, by_name
 from hpc_curate.errors import Claimed, ConfigError, SchedulerError, Unanswered
@@ -52,6 +52,7 @@ class Wave:
     missing: Callable[[str], list[int]]  # the units of a stage that are not done
     relayed: Submission | None = None  # the record of the relay that this runs in
     exclude: tuple[str, ...] = ()  # hosts
+    left_out: Mapping[str, Collection[int]] = field(default_factory=dict)  # units by stage, for those that come after
     clock: Callable[[], float] = time.time
     _missing: dict[str, frozenset[int]] = field(default_factory=dict)
     _open: dict[str, set[int]] = field(default_factory=dict)  # elements that are not over, by submission
@@ -256,7 +257,9 @@ class Wave:
         """Write down, queue, write down the answer. What was refused is forgotten, what may be there is not."""
         if self._claim:
             self._claim.check()  # whoever was stopped in between has to look again
-        more = {"created": self.clock(), "began": self._began, "exclude": self.exclude}
+        more: dict[str, Any] = {"created": self.clock(), "began": self._began, "exclude": self.exclude}
+        if stage == RELAY:
+            more["left_out"] = tuple((name, tuple(sorted(units))) for name, units in self.left_out.items())
         submission = submissions.prepare(self.plan, stage, elements, **more)
         try:
             job_id = self.scheduler.submit(submission, after)

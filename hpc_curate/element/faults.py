@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from hpc_curate.errors import CurateError, EnvironmentFault
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.EIO, errno.EROFS, errno.ENOTCONN}
+_PERMISSION = {errno.EACCES, errno.EPERM}
 # As torch, onnxruntime and the libraries below them say it.
 _GPU = re.compile(
     r"CUDA (driver|runtime|error|failure|initialization)|No CUDA GPUs|no CUDA-capable device"
@@ -19,22 +20,28 @@ _MEMORY = re.compile(r"out of memory|ALLOC_FAILED", re.IGNORECASE)  # asks for a
 
 
 @contextmanager
-def environment_faults(what: str) -> Iterator[None]:
+def environment_faults(what: str, ours: bool = False) -> Iterator[None]:
     """Turn a full disk, a stale handle, a broken GPU and their like into an `EnvironmentFault`, so that no data is
-    blamed."""
+    blamed.
+
+    Args:
+        ours: what is done is done in the folders of a run, where a lack of permission is no word about a video.
+    """
     try:
         yield
     except CurateError:
         raise
     except Exception as error:
-        fault = _fault(error)
+        fault = _fault(error, ours)
         if fault is None:
             raise
         raise EnvironmentFault(f"{what}: {fault}, then retry") from error
 
 
-def _fault(error: Exception) -> str | None:
+def _fault(error: Exception, ours: bool) -> str | None:
     """What is wrong with the machine and what to do; None if it is not to blame."""
+    if ours and isinstance(error, OSError) and error.errno in _PERMISSION:
+        return f"{error.strerror}: {error.filename}; have its owner open it (shareable=true opens a run to its group)"
     if isinstance(error, OSError) and error.errno in _DISK:
         return f"{error.strerror}; free the disk or leave the node"
     said = str(error)

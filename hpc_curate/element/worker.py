@@ -94,7 +94,7 @@ class Element:
             for unit in left:
                 self.check_time()
                 try:
-                    with environment_faults(f"{self.name} unit {unit}"):
+                    with environment_faults(f"{self.name} unit {unit}", ours=True):
                         self._run_unit(unit)
                 except Claimed as error:
                     log.log(logging.DEBUG if pause_s else logging.INFO, "%s; it comes last", error)
@@ -136,7 +136,7 @@ class Element:
             attempt = self._begin(claim)
             try:
                 with (
-                    environment_faults(str(work)),
+                    environment_faults(str(work), ours=True),
                     Meter() as meter,
                     self._reader(state, unit) as reader,
                 ):

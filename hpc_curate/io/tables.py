@@ -47,7 +47,7 @@ def publish(path: Path, write: Callable[[Path], None], claim: Claim | None = Non
     """
     own = claim.token if claim else f"{socket.gethostname()}-{os.getpid()}"
     temporary = temporary_name(path, own)
-    with environment_faults(str(path)):
+    with environment_faults(str(path), ours=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             write(temporary)

@@ -22,7 +22,7 @@ from hpc_curate.monitoring.standing import (
     Standing,
 )
 from hpc_curate.plan import Plan
-from hpc_curate.run_folder.ledger import Ledger, Record
+from hpc_curate.run_folder.ledger import Attempt, Ledger, Record
 from hpc_curate.run_folder.state import State
 from hpc_curate.stage import PerUnit
 
@@ -92,10 +92,29 @@ class Status:
     pilot: str | None = None  # its run folder, if there was one
 
 
+@dataclass(frozen=True)
+class LedgerOnce(Ledger):
+    """The ledger at one moment: what several plans share is read once, however many of them look."""
+
+    _records: dict[tuple[str, str], dict[int, Record]] = field(default_factory=dict)
+    _attempts: dict[tuple[str, str], dict[int, Attempt]] = field(default_factory=dict)
+
+    def records(self, stage: str, signature: str) -> dict[int, Record]:
+        if (stage, signature) not in self._records:
+            self._records[stage, signature] = super().records(stage, signature)
+        return self._records[stage, signature]
+
+    def attempts(self, stage: str, signature: str) -> dict[int, Attempt]:
+        if (stage, signature) not in self._attempts:
+            self._attempts[stage, signature] = super().attempts(stage, signature)
+        return self._attempts[stage, signature]
+
+
 def look(plan: Plan, queue: Queue | None = None) -> Status:
     """Read the ledger, ask Slurm once if anything was ever queued there."""
     queue = queue or standing.queue(plan)
-    state = State(plan, Ledger(plan.paths), verify=False, fold=True)
+    ledger = LedgerOnce(plan.paths)
+    state = State(plan, ledger, verify=False, fold=True)
     now = time.time()
     stages = [_stage(state, name, queue, now) for name in plan.steps]
     open_stages = [stage for stage in stages if _open_units(stage)]
@@ -111,19 +130,24 @@ def look(plan: Plan, queue: Queue | None = None) -> Status:
         left_s=sum(known) if known else None,
         unknown=[stage.stage for stage in open_stages if stage.left_s is None],
         words=queue.words(plan),
-        plans=others(plan, queue, mine),
+        plans=others(plan, queue, mine, ledger),
         pilot=str(plan.paths.pilot.root) if plan.paths.pilot.latest.exists() else None,
     )
 
 
-def others(plan: Plan, queue: Queue, mine: str | None = None) -> list[Sibling]:
-    """The plans of the run folder, if there are several; `mine` is the state of this one, if it is known."""
-    now = time.time()
+def others(plan: Plan, queue: Queue, mine: str | None = None, seen: LedgerOnce | None = None) -> list[Sibling]:
+    """The plans of the run folder, if there are several.
+
+    Args:
+        mine: the state of this one, if it is known.
+        seen: what was read to know it.
+    """
+    now, ledger = time.time(), seen or LedgerOnce(plan.paths)
 
     def state_of(other: Plan) -> str:
         if mine and other.hash == plan.hash:
             return mine
-        state = State(other, Ledger(other.paths), verify=False)
+        state = State(other, ledger, verify=False)
         return overall(
             [_stage(state, name, queue, now) for name in other.steps], bool(queue.of(other)) or queue.is_unknown
         )

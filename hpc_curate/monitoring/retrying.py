@@ -35,6 +35,9 @@ _NOT_DATA = re.compile(
     r"|Stale file handle|Cannot allocate memory"
 )
 
+# What another node would meet too.
+_ANYWHERE = re.compile(r"Permission denied|Operation not permitted|Disk quota exceeded")
+
 
 @dataclass(frozen=True)
 class Case:
@@ -165,8 +168,8 @@ def _cases(name: str, troubled: Sequence[Standing], accounted: Mapping[str, str]
     for one in troubled:
         groups.setdefault(_kind_and_reason(one, accounted), []).append(one)
     for (kind, reason), ones in groups.items():
-        hosts = tuple(sorted({one.attempt.host for one in ones if one.cause == ENVIRONMENT and one.attempt.host}))
-        yield Case(name, kind, tuple(one.unit for one in ones), reason, hosts)
+        guilty = {one.attempt.host for one in ones if one.cause == ENVIRONMENT and not _ANYWHERE.search(reason)}
+        yield Case(name, kind, tuple(one.unit for one in ones), reason, tuple(sorted(guilty - {""})))
 
 
 def _asked_of_accounting(troubled: Sequence[Standing]) -> Mapping[str, str]:

@@ -186,7 +186,7 @@ def take(paths: RunPaths, work: Work, me: Holder, lease_s: float) -> Claim:
         EnvironmentFault: the file system is at fault.
     """
     folder = paths.claims(work.stage, work.signature, work.unit)
-    with environment_faults(str(folder)):
+    with environment_faults(str(folder), ours=True):
         for _ in range(_TRIES):
             try:
                 return _take(folder, work, me, lease_s)

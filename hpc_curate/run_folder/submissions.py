@@ -40,6 +40,7 @@ class Submission:
     here: bool = False  # in processes of this machine, of which Slurm knows nothing
     word: str = ""  # that a relay left for whoever asks how the run is
     user: str = ""  # whose it is, in a run that several may go on with
+    left_out: tuple[tuple[str, tuple[int, ...]], ...] = ()  # units by stage that a relay must not queue
     code: str = ""  # the fingerprint of the package that queued it
 
     @property
@@ -90,7 +91,9 @@ def read(path: Path) -> Submission:
     if value is None:
         raise ConfigError(f"{path} is missing or torn")
     lists = {name: tuple(value.get(name, ())) for name in ("pids", "over", "cancelled", "exclude", "gpus")}
-    return Submission(**{**value, **lists, "elements": tuple(tuple(units) for units in value["elements"])})
+    left_out = tuple((stage, tuple(units)) for stage, units in value.get("left_out", ()))
+    elements = tuple(tuple(units) for units in value["elements"])
+    return Submission(**{**value, **lists, "elements": elements, "left_out": left_out})
 
 
 def mine(paths: RunPaths, name: str) -> Submission:

@@ -95,6 +95,7 @@ FAULTS: dict[str, Callable[[Path, int], None]] = {
     "quota used up": _error(errno.EDQUOT),
     "input or output error": _error(errno.EIO),
     "stale handle": _error(errno.ESTALE),
+    "no permission": _error(errno.EACCES),
     "folders read-only": _read_only,
     "out of memory": _no_memory,
     "killed in a write": _file_size(dies=True),

@@ -26,13 +26,21 @@ QUICK, ALL = 3, 50  # seeds of a kind of fault
 ENOUGH = 40  # seeds in which a fault must do harm once, when its safeguard is off
 TRIES = 4
 
-ERRORS = ("disk full", "quota used up", "input or output error", "stale handle", "folders read-only", "a write fails")
+ERRORS = (
+    "disk full",
+    "quota used up",
+    "input or output error",
+    "stale handle",
+    "no permission",
+    "folders read-only",
+    "a write fails",
+)
 DEATHS = ("killed", "killed in a write", "out of memory")
 WORDS = ("told to end", "warned", "interrupted")
 CLOCKS = ("clock set back", "clock set forward")
 RECORDS = ("torn record", "empty record", "torn attempt", "short output", "lost output")
 TOGETHER = ("two at once", "stopped and overtaken", "killed and requeued")
-NOBODYS_FAULT = (*ERRORS[:4], *WORDS, *CLOCKS, "killed and requeued")
+NOBODYS_FAULT = (*ERRORS[:5], *WORDS, *CLOCKS, "killed and requeued")
 KINDS = (*ERRORS, *DEATHS, *WORDS, *CLOCKS, *RECORDS, *TOGETHER)
 
 

@@ -366,6 +366,7 @@ def test_a_death_counts_unless_the_scheduler_or_a_full_disk_explains_it(case: st
 
 MACHINE = [
     *(OSError(number, os.strerror(number)) for number in (errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.EIO)),
+    PermissionError(errno.EACCES, os.strerror(errno.EACCES), "run/numbers/done"),
     RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be reported later"),
     RuntimeError("CUDA driver initialization failed, you might not have a CUDA gpu."),
     Exception("[ONNXRuntimeError] : 1 : FAIL : CUDA failure 999: unknown error ; GPU=0 ; hostname=n1"),

@@ -208,6 +208,19 @@ def test_the_plans_of_a_folder_are_told_apart_and_named_by_their_first_digits(
     assert "has no plan 'zz'" in capsys.readouterr().err
 
 
+def test_what_plans_share_is_read_once(scheduler: Path, prepared: Prepare) -> None:
+    first, second = prepared("stage=[scan]"), prepared("stage=[scan]", "limits.attempts=5")
+    finish(first, 1, seconds=1)
+    ledger = overview.LedgerOnce(first.paths)
+    signature = first.static_signature("scan")
+    read = ledger.records("scan", signature)
+    finish(second, 2, seconds=1)  # later than that look
+    assert list(ledger.records("scan", signature)) == [1] and ledger.records("scan", signature) is read
+    states = {one.plan: one.state for one in overview.others(second, overview.standing.queue(second), None, ledger)}
+    assert states == {first.hash: "unfinished", second.hash: "unfinished"}
+    assert [stage.done for stage in overview.look(second).stages] == [2]
+
+
 def test_what_a_relay_could_not_do_is_said_until_more_is_queued(scheduler: Path, prepared: Prepare) -> None:
     line = prepared("stage=[scan]")
     relay = submissions.prepare(line, submissions.RELAY, [()], job_id="5")

@@ -93,6 +93,14 @@ def test_a_node_that_was_at_fault_is_not_used_again(line: Plan, scheduler: Path)
     assert "#SBATCH --exclude=n7" in script
 
 
+def test_what_every_node_would_meet_takes_none_out(
+    line: Plan, scheduler: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _begin(line, 2, ("environment", "claims/00002: Permission denied: claims; have its owner open it, then retry"))
+    assert retry(line, "--class", "transient") == 0
+    assert "not on" not in capsys.readouterr().out and 2 in queued(line)
+
+
 def test_out_of_memory_gets_more_of_it_in_a_new_plan(line: Plan, capsys: pytest.CaptureFixture[str]) -> None:
     had = line.steps["scan"].resources.memory_gb
     assert retry(line, "--class", "oom", "--factor", "3") == 0

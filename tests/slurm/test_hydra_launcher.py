@@ -82,7 +82,11 @@ def test_a_job_does_what_was_asked_when_it_was_queued(words: list[str], checkout
         assert began.poll() is None, began.communicate()[0]
         time.sleep(0.2)
     recipe = checkout / "conf" / "recipe" / "default.yaml"
-    edited = recipe.read_text().replace("/cutter: [adaptive, gradual]", "/cutter: stride").replace("motion, exposure", "motion")
+    edited = (
+        recipe.read_text()
+        .replace("/cutter: [adaptive, gradual]", "/cutter: stride")
+        .replace("motion, exposure", "motion")
+    )
     recipe.write_text(edited)
     said, _ = began.communicate(timeout=300)
     assert began.returncode == 0, said
