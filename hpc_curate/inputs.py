@@ -70,6 +70,14 @@ class Inputs(Protocol):
         """
         ...
 
+    def said(self, video: Video) -> dict[str, Any]:
+        """What the source of a video that `source` has fetched said of it, with `fetched_with`, the tool."""
+        ...
+
+    def tells_licence(self, video: Video) -> bool:
+        """Whether a licence that nobody named may come with a video."""
+        ...
+
     def keep(self, path: Path, sha256: str) -> str:
         """Publish a copy of a file under the name of its content; where it is now, below the run folder."""
         ...

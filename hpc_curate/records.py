@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-REMOTE = ("s3", "http", "https")  # schemes of what has to be fetched
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://")
 
 # What units.py freezes: one row per video, sorted by unit.
 UNITS = pa.schema(
@@ -163,9 +163,9 @@ def local_uri(path: str | os.PathLike[str]) -> str:
 
 
 def remote(uri: str) -> bool:
-    """Whether it has to be fetched: it is in an object store, or on the web."""
-    scheme, separator, _ = uri.partition("://")
-    return bool(separator) and scheme in REMOTE
+    """Whether it has to be fetched: it is no path, and no file:// either."""
+    found = _SCHEME.match(uri)
+    return found is not None and found[1] != "file"
 
 
 def local_path(uri: str) -> str:

@@ -119,7 +119,7 @@ def foresee(settings: dict[str, Any]) -> tuple[Plan, pa.Table]:
 def _entries(settings: dict[str, Any]) -> pa.Table:
     found = sources.entries(settings["input"], config.source(settings))
     if "fetch" not in config.stages(settings):
-        sources.refuse_web(found)
+        sources.refuse_unfetched(found)
     return found
 
 

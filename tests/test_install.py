@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-TOGETHER = "torch,vlm,hydra,app,test"
-SMALL = ["", "cpu", "hydra", "app", "test"]
+TOGETHER = "torch,vlm,hydra,web,app,test"
+SMALL = ["", "cpu", "hydra", "web", "app", "test"]
 LARGE = ["gpu", "torch", f"cpu,{TOGETHER}"]
 ALL_WITH_GPU = f"gpu,{TOGETHER}"
 HEAVY = {"cv2", "faiss", "onnxruntime", "scenedetect", "torch"}

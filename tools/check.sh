@@ -16,8 +16,9 @@ readonly packages=(
   slurmdbd mariadb-server                                    # tests/slurm, with accounting
   chromium chromium-driver                                   # tests/report
   mmdebstrap fakeroot                                        # tests/container
+  rclone                                                     # tests/sources
 )
-readonly extras=cpu,torch,vlm,hydra,app,test
+readonly extras=cpu,torch,vlm,hydra,web,app,test
 readonly nobody=65534
 readonly two_people=tests/test_two_people.py
 

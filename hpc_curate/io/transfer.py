@@ -7,13 +7,15 @@ import os
 import re
 import shutil
 import stat
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+from hpc_curate import sources
 from hpc_curate.element.faults import environment_faults
 from hpc_curate.errors import BadInput, EnvironmentFault
-from hpc_curate.io.s5cmd import ObjectStore, SourceSettings
-from hpc_curate.io.web import Web
+from hpc_curate.io.s5cmd import SourceSettings
 from hpc_curate.records import Video, local_path, remote
 
 _CHANGED = "a changed source needs a new unit: give it a new name, or start a new run folder"
@@ -30,8 +32,9 @@ class Fetcher:
         """`scratch` is a private, existing folder on the node."""
         self._scratch = scratch
         self._settings = settings
-        self._store = ObjectStore(settings)
-        self._web = Web(settings.web)
+        self._transports: dict[str, sources.Transport] = {}
+        self._lock = threading.Lock()
+        self._said: dict[str, dict[str, Any]] = {}
         self._worker: ThreadPoolExecutor | None = None
         self._current: tuple[str, Path] | None = None
         self._next: tuple[str, Future[Path]] | None = None
@@ -40,7 +43,8 @@ class Fetcher:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._store.stop()
+        for transport in self._transports.values():
+            transport.stop()
         if self._worker:
             self._worker.shutdown(wait=True, cancel_futures=True)
         for file in self._scratch.glob("*.source*"):
@@ -92,22 +96,33 @@ class Fetcher:
 
     def _fetch(self, video: Video) -> Path:
         path = self._scratch / f"{video.video_id}.source{_suffix(video.name)}"
-        if video.uri.startswith("s3://"):
-            self._from_store(video, path)
-        else:
-            self._web.fetch(video.uri, path)
-        return path
-
-    def _from_store(self, video: Video, path: Path) -> None:
-        found = self._store.head(video.uri)
-        if video.bytes not in (-1, found.bytes) or video.version not in ("", found.etag):
+        transport = self._transport(video.uri)
+        size, version = now = transport.facts(video)
+        if now != sources.UNKNOWN and (video.bytes not in (-1, size) or video.version not in ("", version)):
             raise BadInput(f"{video.name}: changed since it was frozen; {_CHANGED}")
-        if missing := self._short_of(found.bytes):
+        if missing := self._short_of(size):
             raise EnvironmentFault(
-                f"{self._scratch}: {missing / 1e9:.1f} GB too little for {video.name} ({found.bytes / 1e9:.1f} GB) "
+                f"{self._scratch}: {missing / 1e9:.1f} GB too little for {video.name} ({max(size, 0) / 1e9:.1f} GB) "
                 f"with source.reserve_gb={self._settings.reserve_gb:g}; set resources.<stage>.scratch to a larger disk"
             )
-        self._store.fetch(video.uri, path, found.bytes)
+        said = transport.fetch(video, path, size)
+        self._said[video.video_id] = {"fetched_with": transport.tool, **said}
+        return path
+
+    def said(self, video: Video) -> dict[str, Any]:
+        """What its source said of a video that was handed out, and the tool that brought it; nothing of local ones."""
+        return self._said.get(video.video_id, {})
+
+    def tells_licence(self, video: Video) -> bool:
+        """Whether a licence that nobody named may come with the video."""
+        return remote(video.uri) and self._transport(video.uri).tells_licence
+
+    def _transport(self, uri: str) -> sources.Transport:
+        scheme = uri.partition("://")[0]
+        with self._lock:
+            if scheme not in self._transports:
+                self._transports[scheme] = sources.transports()[scheme](self._settings)
+            return self._transports[scheme]
 
     def _short_of(self, size: int) -> int:
         """Bytes that are missing on the scratch disk; 0: there is room."""

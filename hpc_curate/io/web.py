@@ -44,6 +44,10 @@ class WebSettings:
     slowest_kb_per_s: float = 20.0  # in any stretch of `patience_s`
     patience_s: float = 60.0
     private_hosts: tuple[str, ...] = ()  # names that may lie in private networks; nothing else there is asked
+    # Of yt-dlp only:
+    format: str = "bv*[height<=1080]+ba/b[height<=1080]/b"  # what to take of what a site has, in yt-dlp's words
+    longest_s: float | None = None  # of a video; null: any
+    longest_download_s: float = 7200.0  # until it is given up
 
 
 @dataclass

@@ -219,6 +219,13 @@ class Reader:
             self._fetcher.prefetch(videos[after])
         return path
 
+    def said(self, video: Video) -> dict[str, Any]:
+        said: dict[str, Any] = self._fetcher.said(video)
+        return said
+
+    def tells_licence(self, video: Video) -> bool:
+        return bool(self._fetcher.tells_licence(video))
+
     def keep(self, path: Path, sha256: str) -> str:
         signature = self._state.signature(self._stage)
         assert signature is not None

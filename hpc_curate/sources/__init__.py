@@ -1,7 +1,8 @@
 """Sources: from what `input=` names to a table of videos, without opening one.
 
 One file holds one way to get videos: `accepts(source, settings)` says whether the input is for it, `entries(source,
-settings)` lists it as a table of `ENTRIES`. Nothing that was named is dropped: what is no regular file, or is not
+settings)` lists it as a table of `ENTRIES`. Where what it lists has to be fetched, `SCHEMES` are the schemes of its
+URIs, and `Transport(settings)` brings them. Nothing that was named is dropped: what is no regular file, or is not
 there, is an entry of unknown size, so that scan records what is wrong with it.
 """
 
@@ -15,7 +16,10 @@ import stat
 import urllib.parse
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,11 +28,51 @@ from hpc_curate import credentials
 from hpc_curate.element.faults import environment_faults
 from hpc_curate.errors import ConfigError
 from hpc_curate.io.s5cmd import SourceSettings
-from hpc_curate.io.web import SCHEMES
-from hpc_curate.records import REMOTE, UNITS, local_path, local_uri, remote
+from hpc_curate.records import UNITS, Video, local_path, local_uri, remote
 
 ENTRIES = pa.schema([UNITS.field(name) for name in ("uri", "name", "bytes", "version", "extra")])
 UNKNOWN = (-1, "")  # bytes and version of what was not looked at, or is not there
+
+
+class Transport:
+    """Brings what has to be fetched; safe to use from several threads."""
+
+    tool = ""  # that does it, for the provenance
+    tells_licence = False  # whether `fetch` may say `licence`
+
+    def __init__(self, settings: SourceSettings) -> None:
+        raise NotImplementedError
+
+    def facts(self, video: Video) -> tuple[int, str]:
+        """Bytes and version as they are now; `UNKNOWN` where that is not said beforehand.
+
+        Raises:
+            BadInput: it is not there.
+            EnvironmentFault: no credentials, or no answer.
+        """
+        return UNKNOWN
+
+    def fetch(self, video: Video, path: Path, size: int) -> dict[str, Any]:
+        """Download; `path` is there afterwards, whole. Returns what the source said of it, for the provenance.
+
+        Raises:
+            BadInput: there is no such video, or it never came whole.
+            EnvironmentFault: no credentials, no answer, or a full disk.
+        """
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """End what is under way, for good."""
+
+
+@cache
+def transports() -> dict[str, type[Transport]]:
+    """What brings the URIs of a scheme."""
+    return {scheme: module.Transport for module in _modules() for scheme in getattr(module, "SCHEMES", ())}
+
+
+def _modules() -> list[ModuleType]:
+    return [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
 
 
 def entries(source: str, settings: SourceSettings) -> pa.Table:
@@ -42,13 +86,13 @@ def entries(source: str, settings: SourceSettings) -> pa.Table:
     """
     if "://" not in source and not os.path.lexists(source):
         raise ConfigError(f"input={source}: no such file or folder; {_beside(source)}")
-    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+    modules = _modules()
     for module in modules:
         if module.accepts(source, settings):
             found: pa.Table = module.entries(source, settings)
             return found
     if "://" in source:
-        raise ConfigError(f"input={source} is not fetched; there is {', '.join(REMOTE)}")
+        raise ConfigError(f"input={source} is not fetched; there is {', '.join(sorted(transports()))}")
     known = "; ".join((module.__doc__ or "").splitlines()[0].rstrip(".") for module in modules)
     raise ConfigError(f"input={source} is none of these: {known}")
 
@@ -89,15 +133,15 @@ def resolve(text: str, folder: str) -> str:
     """A URI as it was written in a list, made absolute.
 
     Raises:
-        ConfigError: it is neither a path, `file://` nor one of REMOTE, or it holds a secret.
+        ConfigError: it is neither a path, `file://` nor of a scheme that is fetched, or it holds a secret.
     """
     if "://" in text and (what := credentials.in_url(text)):
         raise ConfigError(f"{credentials.redacted(text)} holds {what}; tables and tars would tell it to everybody")
     scheme, separator, _ = text.partition("://")
-    if separator and scheme in REMOTE:
+    if separator and scheme in transports():
         return text
     if separator and scheme.isalnum() and scheme != "file":
-        raise ConfigError(f"{text}: {scheme}:// is not fetched; there is {', '.join(REMOTE)}")
+        raise ConfigError(f"{text}: {scheme}:// is not fetched; there is {', '.join(sorted(transports()))}")
     path = local_path(text)
     return local_uri(os.path.normpath(path if path.startswith("/") else f"{folder}/{path}"))
 
@@ -149,18 +193,16 @@ def _look(uri: str) -> tuple[int, str]:
     return (facts.st_size, str(facts.st_mtime_ns)) if stat.S_ISREG(facts.st_mode) else UNKNOWN
 
 
-def refuse_web(found: pa.Table) -> None:
-    """Scan and cut would each ask a server for every video: what lies on the web is fetched once, before.
+def refuse_unfetched(found: pa.Table) -> None:
+    """Scan and cut would each ask for every video: only an object store is made for that.
 
     Raises:
-        ConfigError: with the first such address.
+        ConfigError: with the first URI that has to be fetched before.
     """
-    for scheme in SCHEMES:
-        there = found.filter(pc.starts_with(found["uri"], f"{scheme}://"))["uri"]
-        if len(there):
-            raise ConfigError(
-                f"{there[0]} lies on the web: first hpc-curate run recipe=fetch input=… run_dir=RAW, then input=RAW"
-            )
+    schemes = {uri.partition("://")[0] for uri in found["uri"].to_pylist() if remote(uri)} - {"s3"}
+    for scheme in sorted(schemes):
+        first = found.filter(pc.starts_with(found["uri"], f"{scheme}://"))["uri"][0]
+        raise ConfigError(f"{first}: fetch it first, hpc-curate run recipe=fetch input=… run_dir=RAW; then input=RAW")
 
 
 def has_extension(name: str, settings: SourceSettings) -> bool:

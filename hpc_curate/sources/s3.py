@@ -1,12 +1,18 @@
-"""An object store: s3://bucket/prefix, listed by s5cmd."""
+"""An object store: s3://bucket/prefix, listed and read by s5cmd."""
 
 from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from hpc_curate import sources
 from hpc_curate.errors import ConfigError
 from hpc_curate.io.s5cmd import ObjectStore, SourceSettings
+from hpc_curate.records import Video
+
+SCHEMES = ("s3",)
 
 
 def accepts(source: str, settings: SourceSettings) -> bool:
@@ -32,3 +38,23 @@ def entries(source: str, settings: SourceSettings) -> pa.Table:
     uris = [item.uri for item in found]
     names = [sources.printable(uri[len(prefix) :]) for uri in uris]
     return sources.tabulate(uris, names, [(item.bytes, item.etag) for item in found])
+
+
+class Transport(sources.Transport):
+    """Objects, one at a time."""
+
+    tool = "s5cmd"
+
+    def __init__(self, settings: SourceSettings) -> None:
+        self._store = ObjectStore(settings)
+
+    def facts(self, video: Video) -> tuple[int, str]:
+        found = self._store.head(video.uri)
+        return found.bytes, found.etag
+
+    def fetch(self, video: Video, path: Path, size: int) -> dict[str, Any]:
+        self._store.fetch(video.uri, path, size)
+        return {}
+
+    def stop(self) -> None:
+        self._store.stop()

@@ -6,11 +6,11 @@ import datetime
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from hpc_curate import __version__
 from hpc_curate.errors import BadInput
 from hpc_curate.inputs import Inputs
 from hpc_curate.io.tables import size_and_sha256
@@ -28,7 +28,7 @@ _VIDEOS = pa.schema(
         ("licence", pa.string()),
         ("fetched_at", pa.string()),  # UTC
         ("fetched_with", pa.string()),
-        ("extra", pa.string()),  # JSON of the input table's other columns
+        ("extra", pa.string()),  # JSON: what the source said, and the input table's other columns
         ("reason", pa.string()),  # why it was not asked for; null: it was
         ("error", pa.string()),
     ]
@@ -44,7 +44,7 @@ class Fetch(PerUnit):
 
     name: ClassVar[str] = "fetch"
 
-    licences: tuple[str, ...] = ()  # the only ones that are fetched; none named: any, and unknown ones
+    licences: tuple[str, ...] = ()  # the only ones that are kept, in any case; none: any
 
     def writes(self) -> dict[str, pa.Schema]:
         return {"videos": _VIDEOS}
@@ -54,21 +54,25 @@ class Fetch(PerUnit):
 
     def process(self, model: Any, inputs: Inputs, item: Item) -> Tables:
         video = next(video for video in inputs.videos() if video.video_id == item.key)
-        licence = licence_of(video.extra)
-        row: dict[str, Any] = {
-            "video_id": video.video_id,
-            "source_uri": video.uri,
-            "name": video.name.rpartition("/")[2],
-            "licence": licence,
-            "extra": json.dumps(video.extra),
-        }
-        if self.licences and licence not in self.licences:
-            reason = f"licence {licence} is not allowed" if licence else "no licence is named"
-            return _table({**row, "reason": reason})
+        row: dict[str, Any] = {"video_id": video.video_id, "source_uri": video.uri, "extra": json.dumps(video.extra)}
+        row |= {"name": video.name.rpartition("/")[2], "licence": licence_of(video.extra)}
+        if row["licence"] or not inputs.tells_licence(video):
+            row["reason"] = self._reason(row["licence"])
+        if row.get("reason"):
+            return _table(row)
         try:
-            return _table({**row, **_fetched(inputs, video)})
+            path = inputs.source(video)
+            said = inputs.said(video)
+            row["licence"] = row["licence"] or licence_of(said)
+            row["reason"] = self._reason(row["licence"])
+            return _table({**row, **({} if row["reason"] else _kept(inputs, video, path, said))})
         except BadInput as error:
             return _table({**row, "error": str(error)})
+
+    def _reason(self, licence: str | None) -> str | None:
+        if not self.licences or (licence or "").casefold() in {allowed.casefold() for allowed in self.licences}:
+            return None
+        return f"licence {licence} is not allowed" if licence else "no licence is named"
 
     def failed(self, item: Item, error: str) -> Tables:
         return _table({"video_id": item.key, "error": error})
@@ -78,21 +82,22 @@ def _table(row: dict[str, Any]) -> Tables:
     return {"videos": pa.Table.from_pylist([row], schema=_VIDEOS)}
 
 
-def _fetched(inputs: Inputs, video: Video) -> dict[str, Any]:
-    """Where the file is now, and how it came there.
+def _kept(inputs: Inputs, video: Video, path: Path, said: dict[str, Any]) -> dict[str, Any]:
+    """Where the file is from now on, and how it came there.
 
     Raises:
-        BadInput: it cannot be had, or it is not what the table says.
+        BadInput: it is not what the table says.
     """
-    path = inputs.source(video)
     size, sha256 = size_and_sha256(path)
     wanted = video.extra.get("sha256")
     if wanted and str(wanted).lower() != sha256:
         raise BadInput(f"{video.name}: what came has the SHA-256 {sha256}, the input says {wanted}")
+    told = {name: value for name, value in said.items() if name not in ("fetched_with", "licence")}
     return {
         "path": inputs.keep(path, sha256),
         "bytes": size,
         "sha256": sha256,
         "fetched_at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "fetched_with": f"hpc_curate {__version__}",
+        "fetched_with": said.get("fetched_with", "copy"),
+        "extra": json.dumps({**told, **video.extra}),
     }

@@ -45,7 +45,7 @@ def test_what_was_fetched_is_curated_with_its_licence_and_provenance(
         )
         words = [f"input={listing}", f"run_dir={raw}", "launch=inline", "source.web.private_hosts=[127.0.0.1]"]
         assert cli.main(["run", f"input={listing}", f"run_dir={run}"]) == 2
-        assert "lies on the web: first hpc-curate run recipe=fetch" in capsys.readouterr().err
+        assert "fetch it first, hpc-curate run recipe=fetch" in capsys.readouterr().err
         assert cli.main(["run", "recipe=fetch", *words, "stage.fetch.licences=[CC-BY-4.0]"]) == 0
     files = [path for path in raw.glob("fetch/*/files/*/*") if path.is_file()]
     assert [path.stem for path in files] == [sha256]  # came twice, is there once

@@ -54,5 +54,5 @@ def test_an_empty_list_and_one_for_another_place_are_refused(tmp_path):
 
 
 def test_a_scheme_that_is_not_fetched_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="ftp:// is not fetched; there is s3, http, https"):
+    with pytest.raises(ConfigError, match="ftp:// is not fetched; there is .*http, https"):
         listed(tmp_path / "list.txt", b"ftp://example.com/a.mp4\n")

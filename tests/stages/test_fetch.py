@@ -21,6 +21,7 @@ class Net:
     folder: Path
     wanted: list[Video]
     asked: list[str] = field(default_factory=list)
+    told: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the source, by name
 
     def videos(self) -> list[Video]:
         return self.wanted
@@ -31,6 +32,12 @@ class Net:
         if not path.exists():
             raise BadInput("the server said 404 Not Found")
         return path
+
+    def said(self, video: Video) -> dict[str, Any]:
+        return {"fetched_with": "tool 1", **self.told.get(video.name, {})}
+
+    def tells_licence(self, video: Video) -> bool:
+        return video.name in self.told
 
     def keep(self, path: Path, sha256: str) -> str:
         return f"kept/{sha256}{path.suffix}"
@@ -56,7 +63,7 @@ def test_what_comes_is_named_by_its_content(folder: Path) -> None:
     sha256 = hashlib.sha256(b"film").hexdigest()
     assert (row["path"], row["bytes"], row["sha256"]) == (f"kept/{sha256}.mp4", 4, sha256)
     assert (row["name"], row["licence"], row["extra"]) == ("a.mp4", "CC0", '{"licence": "CC0", "channel": "x"}')
-    assert row["fetched_with"].startswith("hpc_curate ") and row["fetched_at"].endswith("+00:00")
+    assert row["fetched_with"] == "tool 1" and row["fetched_at"].endswith("+00:00")
     assert row["error"] is None and row["reason"] is None
 
 
@@ -72,3 +79,11 @@ def test_what_may_not_be_used_is_not_asked_for(folder: Path) -> None:
     found = rows(net, licences=("CC-BY-4.0",))
     assert [row["reason"] for row in found] == [None, "licence ARR is not allowed", "no licence is named"]
     assert len(net.asked) == 1
+
+
+def test_a_licence_that_comes_with_the_video_is_looked_at_then(folder: Path) -> None:
+    told = {"a.mp4": {"licence": "CC0", "uploader": "someone"}}
+    net = Net(folder, [video("a.mp4")], told=told)
+    assert [row["reason"] for row in rows(net, licences=("CC-BY-4.0",))] == ["licence CC0 is not allowed"]
+    (row,) = rows(net, licences=("CC0",))
+    assert (row["licence"], row["extra"]) == ("CC0", '{"uploader": "someone"}')
