@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hpc_curate.clips import align
 from hpc_curate.errors import MergeRefused
 from hpc_curate.records import VIDEOS
 from hpc_curate.stages.select import DUPLICATE
@@ -61,7 +62,7 @@ class Books:
     videos: pa.Table  # records.VIDEOS, from scan
     shot_counts: pa.Table  # from shots
     clips: pa.Table  # every clip that shots made, with `error` and every column so far
-    samples: pa.Table | None = None  # clip_id, tar, offset; None: nothing is packed yet
+    samples: pa.Table | None = None  # clip_id, and tar and offset for `clip_rows`; None: nothing is packed yet
 
 
 # The columns that a funnel is counted from.
@@ -74,32 +75,29 @@ def clip_rows(books: Books) -> pa.Table:
     Raises:
         MergeRefused: a clip or a sample belongs to nobody, or is there twice.
     """
-    clips, of, ends = books.clips, _video_of(books), _ends(books)
+    clips, of, at = books.clips, _video_of(books), _places(books)
+    ends: dict[str, pa.Array] = _judged(clips)
+    for name, kind in (("tar", pa.string()), ("offset", pa.int64())):
+        ends[name] = pa.nulls(len(at), kind) if books.samples is None else books.samples[name].take(at)
     first = {"clip_id": clips["clip_id"], "uri": books.units["uri"].take(of), "name": books.units["name"].take(of)}
     first |= {"start_s": clips["start_s"], "end_s": clips["end_s"]}
     rest = {name: clips[name] for name in clips.column_names if name not in first and name not in ends}
     return pa.table({**first, **rest, **ends})
 
 
-def _video_of(books: Books) -> pa.ChunkedArray:
-    """The row in `units` of each clip's video."""
+def _video_of(books: Books) -> pa.Array:
+    """int32: the row in `units` of each clip's video."""
     return _where(books.clips["video_id"], books.units["video_id"], "clips are of videos that were never frozen")
 
 
-def _ends(books: Books) -> dict[str, pa.Array]:
-    """What became of each clip: state, reason, error, tar, offset."""
-    _refuse_twice(books.clips["clip_id"], "clips are there twice")
-    state, reason, error = _judged(books.clips)
-    tar, offset = _places(books.samples, books.clips["clip_id"])
-    return {"state": state, "reason": reason, "error": error, "tar": tar, "offset": offset}
-
-
 def _counted(books: Books) -> pa.Table:
-    """`clip_rows`, without what a funnel does not count: with ten million clips their names would be most of it."""
-    _video_of(books)
-    clips, ends = books.clips, _ends(books)
-    mine = {name: clips[name] for name in ("clip_id", "video_id", "duration_s")}
-    return pa.table({**mine, "gate_keep": _column(clips, "gate_keep", pa.bool_()), **ends})
+    """What a funnel counts of `clip_rows`: with ten million clips, names would be most of it.
+
+    `video_id` is the row in `units`, and `packed` says whether there is a sample.
+    """
+    clips, gate = books.clips, _column(books.clips, "gate_keep", pa.bool_())
+    own = {"video_id": _video_of(books), "duration_s": clips["duration_s"], "gate_keep": gate}
+    return pa.table({**own, **_judged(clips), "packed": pc.is_valid(_places(books))})
 
 
 def video_rows(books: Books, clips: pa.Table) -> pa.Table:
@@ -111,15 +109,20 @@ def video_rows(books: Books, clips: pa.Table) -> pa.Table:
     Raises:
         MergeRefused: a video is lost or there twice, or its unit has no state.
     """
+    return _videos(books, clips, _video_of(books))
+
+
+def _videos(books: Books, clips: pa.Table, of: pa.Array) -> pa.Table:
+    """The same; `of` is the row in `units` of each clip's video."""
     units, ids = books.units, books.units["video_id"]
     _refuse_twice(ids, "videos are in two units")
     _refuse_twice(books.videos["video_id"], "videos were scanned twice")
     unit_at = _where(units["unit"], books.unit_states["unit"], "videos are in units without a state")
     unit_state = books.unit_states["state"].take(unit_at)
-    at = pc.index_in(ids, value_set=books.videos["video_id"].combine_chunks())
+    at = align.rows_of(ids, books.videos["video_id"])
     _refuse(pc.and_(pc.equal(unit_state, DONE), pc.is_null(at)), ids, "videos of finished units are not in scan's rows")
     error = pc.coalesce(books.unit_states["error"].take(unit_at), books.videos["error"].take(at))
-    counts = _counts(ids, clips)
+    counts = _counts(of.to_numpy(), len(ids), clips)
     state, reason = _video_states(unit_state, error, counts)
     known = [name for name in books.videos.column_names if name in VIDEOS.names]
     facts = {name: books.videos[name].take(at) for name in known if name not in (*units.column_names, "error")}
@@ -138,7 +141,7 @@ def funnel(books: Books, final: bool = False) -> pa.Table:
         MergeRefused: something does not add up; the message names it.
     """
     clips = _counted(books)
-    videos = video_rows(books, clips)
+    videos = _videos(books, clips, clips["video_id"])
     _check_seconds(books, videos, clips)
     _check_places(books, clips, final)
     lines = [_line(VIDEOS_IN, videos)]
@@ -161,12 +164,13 @@ def funnel(books: Books, final: bool = False) -> pa.Table:
     lines += _lost("clips pending", clips.filter(pc.equal(clips["state"], PENDING)), None)
     kept = clips.filter(pc.equal(clips["state"], KEPT))
     lines.append(_line(CLIPS_KEPT, kept))
-    lines.append(_line(IN_TARS, kept.filter(pc.is_valid(kept["tar"]))))
+    lines.append(_line(IN_TARS, kept.filter(kept["packed"])))
     return pa.Table.from_pylist(lines, schema=FUNNEL)
 
 
-def _judged(clips: pa.Table) -> tuple[pa.Array, pa.Array, pa.Array]:
+def _judged(clips: pa.Table) -> dict[str, pa.Array]:
     """State, reason and error of each clip; each clip has one state, and a reason or an error only if it says so."""
+    _refuse_twice(clips["clip_id"], "clips are there twice")
     by_gate = pc.equal(_column(clips, "gate_keep", pa.bool_()), False)
     selected = _column(clips, "state", pa.string())
     error = _column(clips, "error", pa.string())
@@ -183,30 +187,32 @@ def _judged(clips: pa.Table) -> tuple[pa.Array, pa.Array, pa.Array]:
     )
     reason = pc.coalesce(_column(clips, "gate_reason", pa.string()), _column(clips, "reason", pa.string()))
     nothing = pa.scalar(None, pa.string())
-    return (
-        state,
-        pc.if_else(pc.equal(state, REJECTED), reason, nothing),
-        pc.if_else(pc.equal(state, FAILED), error, nothing),
-    )
+    rejected, failed = pc.equal(state, REJECTED), pc.equal(state, FAILED)
+    return {
+        "state": state,
+        "reason": pc.if_else(rejected, reason, nothing),
+        "error": pc.if_else(failed, error, nothing),
+    }
 
 
-def _places(samples: pa.Table | None, ids: pa.ChunkedArray) -> tuple[pa.Array, pa.Array]:
-    """The tar of each clip and the offset of its sample in it."""
+def _places(books: Books) -> pa.Array:
+    """int32: the row in `samples` of each clip; null where it has none."""
+    samples, ids = books.samples, books.clips["clip_id"]
     if samples is None:
-        return pa.nulls(len(ids), pa.string()), pa.nulls(len(ids), pa.int64())
-    _refuse_twice(samples["clip_id"], "clips are in the tars twice")
-    _where(samples["clip_id"], ids, "samples are of clips that shots did not make")
-    at = pc.index_in(ids, value_set=samples["clip_id"].combine_chunks())
-    return samples["tar"].take(at), samples["offset"].take(at)
+        return pa.nulls(len(ids), pa.int32())
+    at = _where(samples["clip_id"], ids, "samples are of clips that shots did not make").to_numpy()
+    rows = np.full(len(ids), -1, np.int32)
+    rows[at] = np.arange(len(at))
+    _refuse(pa.array(rows[at] != np.arange(len(at))), samples["clip_id"], "clips are in the tars twice")
+    return pa.array(rows, mask=rows < 0)
 
 
-def _counts(ids: pa.ChunkedArray, clips: pa.Table) -> dict[str, np.ndarray]:
+def _counts(of: np.ndarray, videos: int, clips: pa.Table) -> dict[str, np.ndarray]:
     """By video, int64 [V]: clips, and clips in each state; `reason`, object [V]: the most frequent of its clips."""
-    of = pc.index_in(clips["video_id"], value_set=ids.combine_chunks()).to_numpy()
-    counts = {"clips": np.bincount(of, minlength=len(ids))}
+    counts = {"clips": np.bincount(of, minlength=videos)}
     for state in (KEPT, REJECTED, FAILED, PENDING):
-        counts[state] = np.bincount(of[pc.equal(clips["state"], state).to_numpy()], minlength=len(ids))
-    reasons = np.full(len(ids), None, dtype=object)
+        counts[state] = np.bincount(of[pc.equal(clips["state"], state).to_numpy()], minlength=videos)
+    reasons = np.full(videos, None, dtype=object)
     rejected = pa.table({"of": of, "reason": clips["reason"]}).drop_null()
     often = rejected.group_by(["of", "reason"]).aggregate([([], "count_all")])
     # The most frequent last, so that it stays.
@@ -257,7 +263,7 @@ def _tally(step: str, rows: pa.Table, by: list[str]) -> pa.Table:
             "step": pa.array([step] * sums.num_rows, pa.string()),
             "reason": sums[by[0]] if by else pa.nulls(sums.num_rows, pa.string()),
             "videos": sums["video_id_count_distinct"],
-            "clips": count if "clip_id" in rows.column_names else pa.nulls(sums.num_rows, pa.int64()),
+            "clips": pa.nulls(sums.num_rows, pa.int64()) if "clips" in rows.column_names else count,
             "hours": pc.round(pc.divide(sums["duration_s_sum"], 3600.0), 6),
             "count": count,
         }
@@ -277,11 +283,8 @@ def _check_seconds(books: Books, videos: pa.Table, clips: pa.Table) -> None:
     counted = books.shot_counts
     _refuse_twice(counted["video_id"], "videos were cut twice")
     at = _where(counted["video_id"], videos["video_id"], "videos were cut that were never frozen").to_numpy()
-    made = np.bincount(
-        pc.index_in(clips["video_id"], value_set=videos["video_id"].combine_chunks()).to_numpy(),
-        weights=clips["duration_s"].to_numpy(),
-        minlength=videos.num_rows,
-    )[at]
+    of, seconds = clips["video_id"].to_numpy(), clips["duration_s"].to_numpy()
+    made = np.bincount(of, weights=seconds, minlength=videos.num_rows)[at]
     number = videos["clips"].to_numpy()[at]
     tolerance = _TOLERANCE_S + 1e-6 * number
     _refuse(pa.array(number != counted["clips"].to_numpy()), counted["video_id"], "videos have lost or gained clips")
@@ -296,12 +299,12 @@ def _check_seconds(books: Books, videos: pa.Table, clips: pa.Table) -> None:
 
 
 def _check_places(books: Books, clips: pa.Table, final: bool) -> None:
-    kept, packed = pc.equal(clips["state"], KEPT), pc.is_valid(clips["tar"])
-    _refuse(pc.and_(packed, pc.invert(kept)), clips["clip_id"], "clips are in a tar and were not kept")
+    kept, packed, ids = pc.equal(clips["state"], KEPT), clips["packed"], books.clips["clip_id"]
+    _refuse(pc.and_(packed, pc.invert(kept)), ids, "clips are in a tar and were not kept")
     if final:
-        _refuse(pc.equal(clips["state"], PENDING), clips["clip_id"], "clips were never judged")
+        _refuse(pc.equal(clips["state"], PENDING), ids, "clips were never judged")
         if books.samples is not None:
-            _refuse(pc.and_(kept, pc.invert(packed)), clips["clip_id"], "kept clips are in no tar")
+            _refuse(pc.and_(kept, pc.invert(packed)), ids, "kept clips are in no tar")
 
 
 def _column(table: pa.Table, name: str, kind: pa.DataType) -> pa.ChunkedArray:
@@ -311,18 +314,16 @@ def _column(table: pa.Table, name: str, kind: pa.DataType) -> pa.ChunkedArray:
     return pa.chunked_array([pa.nulls(table.num_rows, kind)])
 
 
-def _where(values: pa.ChunkedArray, among: pa.ChunkedArray, complaint: str) -> pa.ChunkedArray:
+def _where(values: pa.ChunkedArray, among: pa.ChunkedArray, complaint: str) -> pa.Array | pa.ChunkedArray:
     """Row numbers of `values` in `among`, or MergeRefused."""
-    at = pc.index_in(values, value_set=among.combine_chunks())
+    at = align.rows_of(values, among)
     _refuse(pc.is_null(at), values, complaint)
     return at
 
 
 def _refuse_twice(ids: pa.ChunkedArray, complaint: str) -> None:
-    if pc.count_distinct(ids).as_py() == len(ids):
-        return
-    seen = ids.value_counts()
-    _refuse(pc.greater(seen.field("counts"), 1), seen.field("values"), complaint)
+    again = align.rows_of(ids, ids).to_numpy() != np.arange(len(ids))
+    _refuse(pa.array(again), ids, complaint)
 
 
 def _refuse(bad: pa.Array, ids: pa.ChunkedArray, complaint: str) -> None:

@@ -31,14 +31,14 @@ def read(plan: Plan, columns: Collection[str] | None = None) -> Books:
         raise ConfigError(f"recipe of plan {plan.hash} stops before there are clips: it needs stages scan and shots")
     state = State(plan, Ledger(plan.paths))
     gather = Gather(state, lambda stage: _done(state, stage))
-    frozen = units.all_videos(plan.paths)
+    frozen, places = units.all_videos(plan.paths), ("tar", "offset") if columns is None else ()
     return Books(
         units=frozen.filter(pc.less(frozen["unit"], plan.units)),
         unit_states=_unit_states(state),
         videos=gather.table("scan", "videos", _chosen(plan, "scan", "videos", columns)),
         shot_counts=gather.table("shots", "shot_counts"),
         clips=gather.every_clip(_columns(plan, columns)),
-        samples=gather.table("pack", "tars", ["clip_id", "tar", "offset"]) if "pack" in plan.steps else None,
+        samples=gather.table("pack", "tars", ["clip_id", *places]) if "pack" in plan.steps else None,
     )
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from hpc_curate import config, units
@@ -98,30 +100,30 @@ class Reader:
         return name in self._state.plan.writers
 
     def kept(self) -> list[str]:
+        return self._kept()["clip_id"].to_pylist()
+
+    def _kept(self) -> pa.Table:
+        """clip_id and unit, sorted by unit."""
         name = self._step.asked_by
         stage = self._state.plan.steps[name].stage if name else None
         if name is None or not isinstance(stage, Filter):
-            return self._every_clip()["clip_id"].to_pylist()
-        keep = stage.keep_column
-        merged = isinstance(stage, Merge)
-        rows = self._merged_rows(name, keep) if merged else self._gather.table(name, "rows", ["clip_id", keep])
-        return rows.filter(rows[keep])["clip_id"].to_pylist()
+            return self._gather.ids(self._state.plan.writers["start_pts"])
+        if isinstance(stage, Merge):
+            return self._merged_rows(name, stage.keep_column)
+        return self._gather.ids(name, stage.keep_column)
 
     def _merged_rows(self, name: str, keep: str) -> pa.Table:
-        """The rows of a merge that belong to this task's units; its file is sorted by unit."""
+        """The rows that a merge keeps of this task's units; its file is sorted by unit."""
         paths = [path for record in self._records(name) for path in self._state.ledger.outputs(record, "rows")]
-        mine = self._units()
-        narrow = [("unit", ">=", mine[0]), ("unit", "<=", mine[-1])] if mine else None
-        return pa.concat_tables(
-            pq.read_table(path, columns=["clip_id", keep, "unit"], filters=narrow) for path in paths
-        )
-
-    def _every_clip(self) -> pa.Table:
-        writer = self._state.plan.writers["start_pts"]
-        return self._gather.table(writer, "rows", ["clip_id"])
+        wanted = pc.field(keep) & (pc.field("unit") == self.unit) if self._alone else pc.field(keep)
+        return ds.dataset(paths).to_table(["clip_id", "unit"], wanted)
 
     def clips(self, columns: Sequence[str], ids: Sequence[str] | None = None) -> pa.Table:
-        return self._joined(self._written(columns), pa.array(self.kept() if ids is None else ids, pa.string()))
+        if ids is not None:
+            return self._joined(self._written(columns), pa.array(ids, pa.string()))
+        kept = self._kept()
+        unit = None if self._alone else kept["unit"].to_numpy()
+        return self._joined(self._written(columns), kept["clip_id"].combine_chunks(), unit)
 
     def _written(self, columns: Sequence[str]) -> list[str]:
         if EVERY_COLUMN not in columns:
@@ -136,10 +138,14 @@ class Reader:
             if writers.get(column) == name
         ]
 
-    def _joined(self, columns: Sequence[str], ids: pa.Array) -> pa.Table:
+    def _joined(self, columns: Sequence[str], ids: pa.Array, unit: np.ndarray | None = None) -> pa.Table:
+        """Columns of any stages beside ids; `unit` of each, ascending, where they are of very many units."""
         found: dict[str, pa.ChunkedArray] = {}
         for writer, mine in self._by_writer(columns).items():
-            rows = align.beside(ids, self._own_rows(writer, mine, ids))
+            if unit is None:
+                rows = align.beside(ids, self._own_rows(writer, mine, ids))
+            else:
+                rows = self._gather.beside(ids, unit, writer, mine)
             found.update({column: rows[column] for column in mine})
         return pa.table({"clip_id": ids, **{column: found[column] for column in columns}})
 

@@ -6,6 +6,8 @@ stages behind it follow. Everything here is derived from the ledger and can be t
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +20,7 @@ import pyarrow.dataset as ds
 from hpc_curate import config, units
 from hpc_curate.io import delivery
 from hpc_curate.plan import Plan, Step
-from hpc_curate.records import digest
+from hpc_curate.records import digest, digest_of_texts
 from hpc_curate.run_folder.ledger import Attempt, Ledger, Record
 from hpc_curate.stage import Merge, PerUnit
 
@@ -35,7 +37,7 @@ class State:
     seen: dict[str, tuple[str, str]] = field(default_factory=dict)  # of a stage: signature, fingerprint of its records
     _signatures: dict[str, str | None] = field(default_factory=dict)
     _records: dict[str, dict[int, Record]] = field(default_factory=dict)
-    _kept: dict[str, tuple[np.ndarray, pa.Array]] = field(default_factory=dict)
+    _kept: dict[str, list[str]] = field(default_factory=dict)
     _pieces: dict[str, str | None] = field(default_factory=dict)
     _asked: dict[tuple[str, int], str | None] = field(default_factory=dict)
     _done: dict[tuple[str, int], Record | None] = field(default_factory=dict)
@@ -134,19 +136,16 @@ class State:
 
     def _kept_by_merge(self, name: str, record: Record, unit: int) -> str:
         """The hash of what a merge keeps of a unit: its file is sorted by unit, so a task reads its own rows only."""
+        keep = pc.field(self.plan.steps[name].stage.keep_column)  # type: ignore[attr-defined]
+        rows = ds.dataset(self.ledger.outputs(record, "rows"))
         if self.one_by_one:
-            return kept_hash(self._kept_rows(name, record, pc.field("unit") == unit)["clip_id"].to_pylist())
+            return kept_hash(rows.to_table(["clip_id"], keep & (pc.field("unit") == unit))["clip_id"])
         if name not in self._kept:
-            rows = self._kept_rows(name, record)
-            starts = np.searchsorted(rows["unit"].to_numpy(), np.arange(self.plan.units + 1))
-            self._kept[name] = (starts, rows["clip_id"].combine_chunks())
-        starts, clips = self._kept[name]
-        return kept_hash(clips[starts[unit] : starts[unit + 1]].to_pylist())
-
-    def _kept_rows(self, name: str, record: Record, condition: pc.Expression | None = None) -> pa.Table:
-        keep = self.plan.steps[name].stage.keep_column  # type: ignore[attr-defined]
-        rows = ds.dataset(self.ledger.outputs(record, "rows")).to_table(["unit", "clip_id", keep], condition)
-        return rows.filter(rows[keep])
+            kept = rows.to_table(["unit", "clip_id"], keep)
+            ends = np.searchsorted(kept["unit"].to_numpy(), np.arange(self.plan.units + 1))
+            clips = kept["clip_id"].combine_chunks()
+            self._kept[name] = [kept_hash(clips[start:end]) for start, end in itertools.pairwise(ends.tolist())]
+        return self._kept[name][unit]
 
     def _same_units(self, name: str) -> bool:
         stage = self.plan.steps[name].stage
@@ -223,6 +222,6 @@ def piece_hash(stage: PerUnit) -> str:
     return digest(sorted(f"{name}:{signature}" for name, signature in stage.pieces().items()))
 
 
-def kept_hash(ids: list[str]) -> str:
+def kept_hash(ids: Sequence[str] | pa.Array | pa.ChunkedArray) -> str:
     """The hash of a set of clips."""
-    return digest(sorted(ids))
+    return digest_of_texts(ids if isinstance(ids, pa.Array | pa.ChunkedArray) else pa.array(ids, pa.string()))

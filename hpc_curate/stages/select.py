@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hpc_curate.clips import align
 from hpc_curate.clips.keepers import Quota, resolve
 from hpc_curate.clips.rules import Rule, apply, column, columns, parse
 from hpc_curate.errors import ConfigError, MergeRefused
@@ -135,11 +136,10 @@ class Select(Filter, Merge):
         Args:
             edges: clip_a, clip_b and similarity of duplicates; None: they are kept.
         """
-        clips = clips.combine_chunks()
         gated = pc.fill_null(pc.invert(clips["gate_keep"]), False).to_numpy()
         failed = ~gated & pc.is_valid(clips["error"]).to_numpy()
         judged = np.flatnonzero(~gated & ~failed)
-        verdicts = apply(self._parsed(), clips.take(pa.array(judged)))
+        verdicts = self._verdicts(clips, judged)
         keep = np.zeros(clips.num_rows, dtype=bool)
         keep[judged] = verdicts["keep"].to_numpy()
         by = over = np.full(len(keep), -1)
@@ -171,25 +171,32 @@ class Select(Filter, Merge):
             selected = selected.append_column(WEIGHT, sampling_weights(column(clips, self.balance_by), keep))
         return selected.cast(self.writes()["rows"])
 
+    def _verdicts(self, clips: pa.Table, judged: np.ndarray) -> pa.Table:
+        """What the rules say of some clips: keep, reason and reasons."""
+        rules = self._parsed()
+        names = columns(rule.column for rule in rules.values())
+        rows = clips.select(dict.fromkeys(("clip_id", *names))).take(pa.array(judged))
+        return apply(rules, rows).drop_columns("clip_id")
+
     def _walked(
         self, clips: pa.Table, survivors: np.ndarray, edges: pa.Table | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Which clips are kept, bool [N]; for the others int64 [N], the kept clip that stands for one, and the quota
         that was full (-1: none)."""
         edges = _NO_EDGES if edges is None else edges
-        ends = [pc.index_in(edges[end], value_set=clips["clip_id"].combine_chunks()) for end in ("clip_a", "clip_b")]
+        ends = [align.rows_of(edges[end], clips["clip_id"]) for end in ("clip_a", "clip_b")]
         if any(end.null_count for end in ends):
             raise MergeRefused("dedup names clips that shots did not make; run dedup again")
         a, b = (end.to_numpy().astype(np.int64) for end in ends)
-        order = survivors[self._best_first(clips.take(pa.array(survivors)))]
+        order = survivors[self._best_first(clips, survivors)]
         quotas = [Quota(_groups(column(clips, name)), most) for name, most in self._quotas().items()]
         return resolve(order, (a, b, edges["similarity"].to_numpy()), -np.inf, clips.num_rows, quotas)
 
-    def _best_first(self, clips: pa.Table) -> np.ndarray:
-        """int64 [N], row numbers."""
+    def _best_first(self, clips: pa.Table, some: np.ndarray) -> np.ndarray:
+        """int64 [N], places in `some`, which are row numbers."""
         keys = [(name, "ascending" if name.startswith("-") else "descending") for name in self.ranking]
         values = {name: column(clips, name.removeprefix("-")) for name in self.ranking}
-        table = pa.table({**values, "clip_id": clips["clip_id"]})
+        table = pa.table({**values, "clip_id": clips["clip_id"]}).take(pa.array(some))
         order = pc.sort_indices(table, sort_keys=[*keys, ("clip_id", "ascending")])  # nulls last
         return order.to_numpy().astype(np.int64)
 

@@ -115,7 +115,7 @@ class Shard(Merge):
         lengths = np.diff([*starts, len(ids)]).astype(np.int64)
         of = np.repeat(np.arange(len(tars)), lengths)  # int64 [N], index of the tar
         tar, split, bucket = (pa.array([row[i] for row in tars], pa.string()).take(pa.array(of)) for i in range(3))
-        key = clips["clip_id"].take(pa.array(order))
+        key = ids.take(pa.array(order))
         position = np.arange(len(ids)) - np.repeat(np.array(starts, np.int64), lengths)
         return pa.table([key, tar, key, position, split, bucket, groups[of]], names=SAMPLES.names).cast(SAMPLES)
 
@@ -151,7 +151,8 @@ class Shard(Merge):
         ends = np.cumsum(sizes[start:end])
         at, used = 0, 0
         while at < len(ends):
-            fits = int(np.searchsorted(ends, used + self.max_tar_mb * 1e6, side="right"))
+            # A whole number as they are: a float among integers would have all of them converted, tar by tar.
+            fits = int(np.searchsorted(ends, used + int(self.max_tar_mb * 1e6), side="right"))
             upto = max(at + 1, min(fits, at + self.max_samples))
             yield start + at, start + upto
             at, used = upto, int(ends[upto - 1])

@@ -11,8 +11,18 @@ IDS = pa.array(["a", "b", "c"])
 
 
 def test_rows_are_found_by_id_and_never_by_position() -> None:
-    rows = pa.table({"clip_id": pa.chunked_array([["c"], ["a"]])})
-    assert align.rows_of(IDS, rows).to_pylist() == [1, None, 0]
+    assert align.rows_of(IDS, pa.chunked_array([["c"], ["a"]])).to_pylist() == [1, None, 0]
+
+
+def test_very_many_rows_are_found_in_parts_as_in_one() -> None:
+    numbers = np.random.default_rng(1).permutation(2000)
+    among = pa.chunked_array([[f"{n:03x}" for n in part] for part in np.split(numbers, 4)])
+    ids = pa.array([f"{n:03x}" for n in range(1500, 2500)] + ["", "µ", "7"])
+    whole, parts = align.rows_of(ids, among), align.rows_of(ids, among, at_once=10)
+    assert parts.to_pylist() == whole.to_pylist()
+    assert [n is None for n in parts.to_pylist()] == [False] * 500 + [True] * 503
+    twice = pa.array(["b", "a", "b", "a"])
+    assert align.rows_of(twice, twice, at_once=1).to_pylist() == [0, 1, 0, 1]
 
 
 def test_the_first_error_stays_and_a_stage_names_its_own() -> None:
