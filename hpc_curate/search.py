@@ -102,8 +102,8 @@ def nearest_clips(plan: Plan, query: Query, top: int) -> list[tuple[str, float]]
         rows, found = vectors(batch["embedding"])
         cosines = found.astype(np.float32) @ query.vector
         # One more than asked for, because the clip itself may be among them; ties of the last place are settled by id.
-        enough = np.sort(cosines)[-(top + 1) :][:1] if len(cosines) else cosines
-        at = np.flatnonzero(cosines >= enough) if len(enough) else []
+        least = np.sort(cosines)[-(top + 1) :].min(initial=np.inf)
+        at = np.flatnonzero(cosines >= least)
         ids = batch["clip_id"].take(pa.array(rows[at], pa.int64())).to_pylist()
         best += [(-float(cosines[row]), clip) for row, clip in zip(at, ids, strict=True)]
         best = sorted(pair for pair in best if pair[1] != query.without)[:top]

@@ -99,7 +99,7 @@ def fit_probe(plan: Plan, labels: Labels, settings: Settings) -> Fitted:
     _, x = vectors(clips["embedding"])
     names, classes = np.unique(np.array(labels.texts), return_inverse=True)
     if len(names) < 2:
-        raise ConfigError(f"every label is {names[0]!r}; a probe tells at least two apart")
+        raise ConfigError(f"every label is {labels.texts[0]!r}; a probe tells at least two apart")
 
     def on(some: np.ndarray) -> Linear:
         return probe.fit(x[some], classes[some], len(names), settings.l2)

@@ -53,7 +53,7 @@ class Labels(Derived):
 
     def __post_init__(self) -> None:
         if self.architecture is None or self.weights_path is None:
-            raise ConfigError("stage.labels needs architecture and weights_path: those of stage.embed, with open_clip")
+            raise ConfigError("stage.labels needs stage.embed.model=open_clip, and its architecture and weights_path")
         if any("{}" not in template for template in self.templates) or not self.templates:
             raise ConfigError("stage.labels.templates: each needs {} where the text goes")
         for question, labels in self._questions().items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -70,7 +70,7 @@ def chosen_columns(name: str) -> list[tuple[str, pa.DataType]]:
     return [(name, pa.string()), (f"{name}_probability", pa.float32())]
 
 
-def chosen(count: int, rows: np.ndarray, chances: dict[str, tuple[Sequence[str], np.ndarray]]) -> pa.Table:
+def chosen(count: int, rows: np.ndarray, chances: Mapping[str, tuple[Sequence[str], np.ndarray]]) -> pa.Table:
     """The likeliest label of each question, and its chance.
 
     Args:

@@ -45,7 +45,7 @@ def test_embeddings_of_another_model_are_refused():
 
 
 def test_wrong_settings_are_refused_at_once():
-    with pytest.raises(ConfigError, match="needs architecture and weights_path"):
+    with pytest.raises(ConfigError, match="needs stage.embed.model=open_clip"):
         Labels(taxonomy=TAXONOMY)
     with pytest.raises(ConfigError, match="taxonomy is empty"):
         Labels("tiny", "weights.pt")
