@@ -40,7 +40,7 @@ _HEEDED = re.compile(r"^\S+ \S+ WARNING \w+: (?:stopped by SIG|the walltime is n
 # A line without news: of the wrapper, of a shell that reports the same once more, or the frame of a traceback.
 _NO_NEWS = re.compile(r"^(?:\s|$|submitit |Traceback |During handling of|The above exception)")
 _NO_REASON = re.compile(r"task\S* .*(?:Exited with|Terminated|Killed)|Job step aborted|got SIGCONT|forcing job|launch")
-_AT = re.compile(r"^\S+ \S+ (?:DEBUG|INFO|WARNING|ERROR|CRITICAL) |^hpc_curate\.errors\.")
+_AT = re.compile(r"^\S+ \S+ (?:DEBUG|INFO|WARNING|ERROR|CRITICAL) |^hpc_curate\.errors\.|(?<=^slurmstepd)-[^:\s]+")
 _FAILED = re.compile(r"^Traceback |^\S+ \S+ ERROR |\bFATAL\b|Exited with exit code", re.MULTILINE)
 
 

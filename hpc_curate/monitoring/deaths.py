@@ -82,10 +82,11 @@ def jobs_of(submission: Submission, index: int) -> list[str]:
 def of_stage(state: State, name: str, queue: Queue, attempts: Mapping[int, Attempt]) -> dict[int, Death]:
     """How the last worker of a unit ended, for units that are not done and that it never came to."""
     having = queue.having(state.plan, name)
-    last = {unit: worker for worker in _workers(state, name, queue) for unit in worker.units}
+    wanted = [unit for unit in state.missing(name) if unit not in having]
+    last = {unit: worker for worker in _workers(state, name, queue) for unit in worker.units} if wanted else {}
     silent: dict[_Worker, list[int]] = {}
-    for unit in state.missing(name) if last else []:
-        if unit in last and unit not in having:
+    for unit in wanted:
+        if unit in last:
             silent.setdefault(last[unit], []).append(unit)
     by_job = state.plan.paths.logs_by_job(name) if silent else {}
     found: dict[int, Death] = {}
