@@ -102,3 +102,18 @@ def test_without_select_and_gate_there_is_nothing_to_choose():
     assert thresholds.cards([none], near=4) == []
     assert none.effects.num_rows == 0
     assert none.counts == thresholds.Counts(200, 0, 0, 0)
+
+
+def test_before_anything_is_judged_the_rules_are_known_and_have_met_nobody():
+    whole = books(RULES)
+    clips = whole.clips.drop_columns(["state", "reason", "reasons"])
+    nulls = {"state": pa.string(), "reason": pa.string(), "reasons": pa.list_(pa.string())}
+    for name, kind in nulls.items():
+        clips = clips.append_column(name, pa.nulls(len(clips), kind))
+    early = Selection("select", Books(*[whole.units] * 4, clips), {"stage": {"select": {"rules": RULES}}})
+    assert early.counts == thresholds.Counts(200, 0, 0, 0)
+    assert set(early.effects["clips"].to_pylist()) == {0}
+    motion = thresholds.cards([early], near=4)[0]
+    assert motion.spread is not None
+    assert all(not sheet.outside and not sheet.inside for sheet in motion.sheets)
+    assert thresholds.correlations(early) is None
