@@ -4,9 +4,10 @@ A stage is a frozen dataclass; its fields are the settings that change its resul
 stage, and file, Hydra choice, test and output folder share its name.
 
 - `PerUnit`   one task per unit: `items` cuts the work into pieces that survive a kill, `process` does one piece.
-- `PerClip`   a `PerUnit` that adds columns to clips. Two kinds:
+- `PerClip`   a `PerUnit` that adds columns to clips. Three kinds:
   `Scorer`    from the frame pack: write `load` and `score`, nothing else;
-  `Derived`   from columns of other stages: write `reads` and `derive`, nothing else.
+  `Derived`   from columns of other stages: write `reads` and `derive`, nothing else;
+  `Asker`     (chat/asker.py) from answers of a vision-language model: write `questions`, `read` and `row`.
 - `Filter`    a `PerUnit` or `Merge` whose rows say which clips later stages are asked for (`keep`, `reason`).
 - `Merge`     one task over all units.
 """
@@ -75,7 +76,10 @@ class Stage:
     version: ClassVar[int] = 1
 
     def reads(self) -> tuple[str, ...]:
-        """Names of clip columns and of tables (`videos`, `series`, `frames`, `store` ...) that are computed from."""
+        """Names of clip columns and of tables (`videos`, `series`, `frames`, `store` ...) that are computed from.
+
+        `caption?` is read where a stage before writes `caption`, and not missed elsewhere; `Inputs.has` tells.
+        """
         return ()
 
     def writes(self) -> dict[str, pa.Schema]:

@@ -207,5 +207,6 @@ def _read(question: Question, content: bytes, named: str) -> Answer:
     if others:
         raise _Later("the answer to another question")
     refused = f"the model refuses: {str(refusal)[:_SAID]}" if refusal else None
-    text = text if isinstance(text, str) else None
+    # Half of a surrogate pair is valid JSON, and no text that could be written down.
+    text = text.encode(errors="replace").decode() if isinstance(text, str) else None
     return Answer(question.id, text, choice.get("finish_reason"), refused, *counts)

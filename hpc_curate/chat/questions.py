@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
 
+from hpc_curate.errors import BadInput
+
 # An answer that could not be read is asked for again with at least so much chance, or it would come again.
 _TEMPERATURE_AGAIN = 0.5
 
@@ -97,6 +99,14 @@ class Answer:
     refused: str | None = None  # why the other side will not answer this question, whoever asks
     input_tokens: int = 0
     output_tokens: int = 0
+
+    def refuse_cut_off(self, what: str, question: Question) -> None:
+        """Raises:
+        BadInput: the model did not come to its own end.
+        """
+        if self.finish not in ("stop", None):
+            hint = f" at max_tokens={question.sampling.max_tokens}" if self.finish == "length" else ""
+            raise BadInput(f"the {what} was ended by '{self.finish}'{hint}")
 
 
 class Channel(Protocol):

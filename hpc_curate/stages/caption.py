@@ -89,9 +89,7 @@ class Caption(Asker):
         return clip.frames[inside[np.unique(((np.arange(count) + 0.5) * len(inside) / count).astype(int))]]
 
     def read(self, question: Question, answer: Answer) -> str:
-        if answer.finish not in ("stop", None):
-            hint = f" at max_tokens={question.sampling.max_tokens}" if answer.finish == "length" else ""
-            raise BadInput(f"the caption was ended by '{answer.finish}'{hint}")
+        answer.refuse_cut_off("caption", question)
         text = " ".join((answer.text or "").split())
         if not text:
             raise BadInput("the caption is empty")

@@ -18,7 +18,6 @@ from hpc_curate.stage import Clip
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _FENCED = re.compile(r"```(?:json)?\s*(\{.*\})\s*```\Z", re.DOTALL)
 _CONTENT_TYPE = "content_type"
-_MODES = {"stop", None}
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,7 @@ class Vlm(Asker):
         }
 
     def read(self, question: Question, answer: Answer) -> dict[str, Any]:
-        if answer.finish not in _MODES:
-            raise BadInput(f"the answer was ended by '{answer.finish}'")
+        answer.refuse_cut_off("answer", question)
         text = (answer.text or "").strip()
         fenced = _FENCED.match(text)
         try:

@@ -81,7 +81,7 @@ def words(question, answer):
     return answer.text
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_a_caption_never_reaches_another_clip(seed):
     storm, known = Storm(seed), Forgetful()
     asking = Asking(storm, known, words, tries=8, clock=storm.clock)

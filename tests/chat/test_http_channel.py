@@ -103,6 +103,10 @@ def test_an_answer_that_names_another_question_is_not_taken(serve, tmp_path):
         ask(serve(wrong_id=True), tmp_path, tries=2)
 
 
+def test_an_answer_that_could_not_be_written_down_is_mended(serve, tmp_path):
+    assert ask(serve(says="half \ud800 a pair"), tmp_path)["v_0_1"].value == "half ? a pair"
+
+
 def test_a_redirect_is_not_followed(serve, tmp_path):
     with pytest.raises(EnvironmentFault, match="status 307"):
         ask(serve(statuses=[307]), tmp_path, tries=1)

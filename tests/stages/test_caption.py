@@ -92,6 +92,14 @@ def test_every_clip_gets_what_was_said_of_its_own_pictures(tmp_path):
         assert row["error"] is None
 
 
+@pytest.mark.parametrize(
+    ("model", "revision", "named"), [("a/b", None, "a/b"), ("a/b", "2", "a/b@2"), ("/weights/of/b", "2", "b@2")]
+)
+def test_the_model_is_named_without_a_path_of_this_machine(tmp_path, model, revision, named):
+    stage = Caption(prompts=PROMPTS, model=model, revision=revision)
+    assert captioned(Run(tmp_path, {"v_0_1": 50}), stage)["caption_model"].to_pylist() == [named]
+
+
 def test_windows_have_captions_and_frames_of_their_own(tmp_path):
     run = Run(tmp_path, {"v_0_1": 50})
     [row] = captioned(run, Caption(prompts=PROMPTS, window_s=4, frames_per_clip=5)).to_pylist()

@@ -112,7 +112,7 @@ def test_anything_else_is_asked_again_and_then_an_error_with_no_value(tmp_path, 
 
 def test_a_whole_answer_that_was_ended_is_none(tmp_path):
     row, _ = asked(tmp_path, *[json.dumps(GOOD)] * 3, finish="length")
-    assert row["error"] == "checklist: the answer was ended by 'length', 3 times"
+    assert row["error"] == "checklist: the answer was ended by 'length' at max_tokens=512, 3 times"
 
 
 @pytest.mark.parametrize("name", ["flags", "model", "content_type", "Two words", "", "input_tokens"])
