@@ -12,6 +12,7 @@ from hpc_curate.report.markup import Markup, tag
 _WIDTH, _HEIGHT, _BASE, _TOP = 480, 150, 128, 18
 _BINS = 48
 _LONG_TAIL = 20.0  # the 99.5th percentile over the median, from which the axis is logarithmic
+_SELECTIONS = 6  # that have a colour of their own in report.css
 _DECADES = 4  # at most, on a logarithmic axis
 
 
@@ -159,6 +160,11 @@ def _shades(over: Axis, marks: Sequence[Mark]) -> list[Markup]:
 def _upright(over: Axis, mark: Mark) -> Markup:
     x = _x(over, mark.value)
     return tag("line", x1=x, y1=_TOP - 4, x2=x, y2=_BASE, class_=f"mark {mark.name}")
+
+
+def colour(number: int) -> str:
+    """The class of report.css that tells the first few of several selections apart."""
+    return f"s{number % _SELECTIONS}"
 
 
 def short(value: float) -> str:

@@ -257,7 +257,7 @@ def _moving(column: str, selection: Selection, at: int, selections: Sequence[Sel
         seen = selection.verdicts.get(name)
         bounds = [bound for bound in selection.bounds.get(name, ()) if bound.column == column]
         if seen and bounds:
-            colour = "bound" if len(selections) == 1 else f"s{at}"
+            colour = "bound" if len(selections) == 1 else charts.colour(at)
             return [_Moving(selection, seen, bound, Mark(bound.value, bound.lower, colour)) for bound in bounds]
     return []
 

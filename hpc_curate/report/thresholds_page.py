@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from hpc_curate.clips.thresholds import Effect, met, side_by_side
 from hpc_curate.plural import counted
-from hpc_curate.report.charts import short
+from hpc_curate.report.charts import colour, short
 from hpc_curate.report.document import Pictures, Sample, count, couples, document, gallery, picture, section, tiles
 from hpc_curate.report.markup import Child, Markup, join, table, tag
 from hpc_curate.report.thresholds import Card, Correlations, Counts, Sheet
@@ -127,7 +127,7 @@ def _compared(names: Sequence[str], effects: Sequence[pa.Table]) -> Markup:
         return [tag("span", one.threshold, class_="soft threshold"), tag("b", count(one.alone)), f" / {one.clips:,}"]
 
     lines = [[f"{name}: {kind}", *map(cell, row)] for (name, kind), row in side_by_side(effects).items() if met(row)]
-    heads = [tag("span", tag("i", class_=f"key s{at}"), name) for at, name in enumerate(names)]
+    heads = [tag("span", tag("i", class_=f"key {colour(at)}"), name) for at, name in enumerate(names)]
     return join(
         [tag("p", ["threshold:  ", tag("b", "alone"), " / in total"], class_="soft"), table(["", *heads], lines)]
     )
@@ -152,7 +152,7 @@ def _card(card: Card, names: Sequence[str], pictures: Pictures) -> Markup:
 
 
 def _rule(who: str, text: str, names: Sequence[str]) -> Markup:
-    key = tag("i", class_=f"key s{list(names).index(who)}") if who in names and len(names) > 1 else None
+    key = tag("i", class_=f"key {colour(list(names).index(who))}") if who in names and len(names) > 1 else None
     return tag("span", key, tag("b", who), f" {text}", class_="rule")
 
 
