@@ -77,3 +77,16 @@ def test_scores_of_clips_add_up(bench):
 def test_every_clip_of_the_benchmark_has_labels(bench):
     labels = json.loads(bench.LABELS.read_text())
     assert all(any(key.endswith(ending) for key in labels) for ending in bench.CLIPS.values())
+
+
+def test_the_default_finds_what_an_eye_found(bench, footage):
+    from hpc_curate.clips.stitch import transitions
+    from hpc_curate.stages.shots import Shots
+
+    clips = {path: labels for path, labels in bench.labelled(footage).items() if path.name != "bbb.mp4"}
+    cutters = bench.usable(["adaptive", "gradual"])
+    total = bench.Score()
+    for path, labels in clips.items():
+        series, _ = bench.scanned(path, cutters, 64)
+        total += bench.score(transitions(cutters, series, Shots.stitch_below), labels, tolerance=1)
+    assert (total.found, total.missed, total.false, total.gradual_false) == (6, 0, 0, 0)

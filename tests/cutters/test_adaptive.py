@@ -75,7 +75,9 @@ def test_thresholds_do_not_change_the_series():
     assert Adaptive.series_settings == ("component_weights",)
 
 
-def test_the_cuts_of_a_street_scene_are_those_an_eye_found(footage, scan):
+def test_the_cuts_of_a_street_scene_are_those_an_eye_and_the_library_found(footage, scan, library_cuts):
+    from scenedetect import AdaptiveDetector
+
     from hpc_curate.io import child, video
 
     facts = video.probe(footage / "bikes.mp4")
@@ -83,4 +85,4 @@ def test_the_cuts_of_a_street_scene_are_those_an_eye_found(footage, scan):
     with video.Decoding(footage / "bikes.mp4", facts, [video.small_grid(facts, 64)], policy) as decoding:
         pixels = np.concatenate([frames.pixels for _, frames in decoding])
     cuts = [start for _, start in Adaptive().transitions(scan(Adaptive(), pixels, facts.fps))]
-    assert cuts == [30, 76, 137, 187, 242]
+    assert cuts == library_cuts(AdaptiveDetector(min_scene_len=0.6), pixels, facts.fps) == [30, 76, 137, 187, 242]
