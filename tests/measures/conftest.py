@@ -2,6 +2,7 @@
 
 import functools
 
+import cv2
 import numpy as np
 import pytest
 
@@ -43,3 +44,21 @@ def whole():
         return measure.aggregate(series, Span(int(frames.pts[0]), int(2 * frames.pts[-1] - frames.pts[-2])), facts)
 
     return columns
+
+
+@pytest.fixture(scope="session")
+def filmed(footage):
+    """`filmed(path)`: small frames of a real picture, 560 x 280 pixels of it seen from the places of a path, [N, 2]."""
+    video = cv2.VideoCapture(str(footage / "bbb.mp4"))
+    video.set(cv2.CAP_PROP_POS_FRAMES, 70 * 24)
+    scene = cv2.resize(video.read()[1], (640, 360), interpolation=cv2.INTER_AREA)
+
+    def views(path):
+        pixels = []
+        for x, y in path:
+            shift = np.array([[1, 0, -40 - x], [0, 1, -40 - y]], float)
+            view = cv2.warpAffine(scene, shift, (560, 280), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+            pixels.append(cv2.resize(view, (64, 32), interpolation=cv2.INTER_AREA))
+        return Frames(np.stack(pixels), np.arange(len(path)), np.arange(len(path)) / 25)
+
+    return views

@@ -4,10 +4,16 @@ from fractions import Fraction
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
+import yaml
 
+from hpc_curate.clips import rules
+from hpc_curate.config import conf_dir
 from hpc_curate.measures import Facts, Frames, Series
+from hpc_curate.measures.freeze import Freeze
 from hpc_curate.measures.motion import Motion, fit_similarity
+from hpc_curate.measures.shake import Shake
 from hpc_curate.records import Span
 
 FACTS = Facts(1280, 720, Fraction(20), Fraction(1, 1000))
@@ -121,3 +127,39 @@ def test_the_unit_is_that_of_a_flow_of_more_pixels_within_a_factor_of_two(name, 
         pixels = np.hypot(flow[..., 0], flow[..., 1]).mean()
         speeds.append(pixels / 320 / (large.times_s[second] - large.times_s[first]))
     assert 0.8 < whole(Motion(), facts, small)["motion"] / np.mean(speeds) < 2.3
+
+
+def judged(columns):
+    """The rules of select=full on these columns that reject a clip."""
+    stated = {}
+    for name in ("default", "full"):
+        stated |= yaml.safe_load((conf_dir() / "select" / f"{name}.yaml").read_text())["rules"]
+    known = {name: rule for name, rule in stated.items() if name in columns}
+    table = pa.Table.from_pylist([{"clip_id": "a", **columns}])
+    [verdict] = rules.apply(rules.parse(known, percentiles=True), table).to_pylist()
+    return {reason.split()[0] for reason in verdict["reasons"]}
+
+
+def test_static_slides_shaken_and_chaotic_are_told_apart_and_a_pan_is_kept(filmed, footage, decoded, whole):
+    times, random = np.arange(100) / 25, np.random.default_rng(4)
+    still, facts = np.zeros((100, 2)), Facts(560, 280, Fraction(25), Fraction(1, 25))
+    street_facts, street = decoded(footage / "bikes.mp4", seconds=10)
+    order = random.permutation(len(street.pts))
+    clips = {
+        "static": (facts, filmed(still)),
+        "slides": (facts, filmed(np.repeat(random.uniform(-40, 40, (4, 2)), 25, axis=0))),
+        "shaken": (facts, filmed(random.normal(0, 8, (100, 2)))),
+        "chaotic": (street_facts, Frames(street.pixels[order], street.pts, street.times_s)),
+        "pan": (facts, filmed(np.stack([15 * times - 30, 0 * times], axis=1))),
+    }
+    found = {}
+    for name, clip in clips.items():
+        columns = {}
+        for measure in (Motion(), Freeze(), Shake()):
+            columns |= whole(measure, *clip)
+        found[name] = (judged(columns), columns["freeze_stills"])
+    assert found["static"] == ({"motion", "freeze_share"}, 1)
+    assert found["slides"][0] >= {"freeze_share"} and found["slides"][1] == 4
+    assert found["shaken"] == ({"shake"}, 0)
+    assert found["chaotic"][0] >= {"motion_residual"} and found["chaotic"][1] == 0
+    assert found["pan"] == (set(), 0)
