@@ -9,11 +9,13 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
 from hpc_curate import __version__
+from hpc_curate.clips import align
 from hpc_curate.errors import MergeRefused
 from hpc_curate.io.tables import write_table, write_text
 from hpc_curate.records import licence_of
@@ -94,8 +96,7 @@ class Index(Merge):
         tars = inputs.table("tars").sort_by([("tar", "ascending"), ("offset", "ascending")])
         delivery = inputs.delivery()
         refuse_gaps(clips, inputs.table("samples"), tars)
-        files = dict(zip(*(tars[name].to_pylist() for name in ("tar", "tar_bytes")), strict=True))
-        checksums = dict(zip(*(tars[name].to_pylist() for name in ("tar", "tar_sha256")), strict=True))
+        files, checksums = (_of_tars(tars, name) for name in ("tar_bytes", "tar_sha256"))
         refuse_files(delivery, files, checksums if self.rehash else {})
 
         delivery.tidy()
@@ -152,19 +153,31 @@ def refuse_gaps(clips: pa.Table, samples: pa.Table, tars: pa.Table) -> None:
     Raises:
         MergeRefused: naming the first of those that are missing or too many.
     """
-    kept, verbs = set(clips["clip_id"].to_pylist()), _verbs(clips)
-    encoded = set(clips.filter(complete(clips))["clip_id"].to_pylist())
-    dealt = set(zip(samples["clip_id"].to_pylist(), samples["tar"].to_pylist(), strict=True))
-    packed = list(zip(tars["clip_id"].to_pylist(), tars["tar"].to_pylist(), strict=True))
+    encoded, verbs = clips["clip_id"].filter(complete(clips)), _verbs(clips)
+    dealt, packed = (
+        pc.binary_join_element_wise(rows["clip_id"], " (", rows["tar"], ")", "") for rows in (samples, tars)
+    )
+    again = align.rows_of(packed, packed).to_numpy() != np.arange(len(packed))
     complaints = {
-        f"clips were {verbs} but dealt to no tar": encoded - {clip for clip, _ in dealt},
-        f"clips were dealt to a tar but are not {verbs}": {clip for clip, _ in dealt} - encoded,
-        "clips are not in the tar they were dealt to": {f"{clip} ({tar})" for clip, tar in dealt.difference(packed)},
-        "clips are in a tar they were not dealt to": {f"{clip} ({tar})" for clip, tar in set(packed) - dealt},
-        "clips are in a tar twice": {clip for (clip, _), count in Counter(packed).items() if count > 1},
-        "clips are in a tar but were not kept": {clip for clip, _ in packed} - kept,
+        f"clips were {verbs} but dealt to no tar": _absent(encoded, samples["clip_id"]),
+        f"clips were dealt to a tar but are not {verbs}": _absent(samples["clip_id"], encoded),
+        "clips are not in the tar they were dealt to": _absent(dealt, packed),
+        "clips are in a tar they were not dealt to": _absent(packed, dealt),
+        "clips are in a tar twice": set(tars["clip_id"].filter(pa.array(again)).to_pylist()),
+        "clips are in a tar but were not kept": _absent(tars["clip_id"], clips["clip_id"]),
     }
     _refuse(complaints)
+
+
+def _absent(names: pa.ChunkedArray, among: pa.ChunkedArray) -> set[str]:
+    """Those that are not among others. There may be ten millions: only these become Python's."""
+    return set(names.filter(pc.is_null(align.rows_of(names, among))).to_pylist())
+
+
+def _of_tars(samples: pa.Table, column: str) -> dict[str, Any]:
+    """What the samples of each tar all say of it."""
+    each = samples.group_by("tar").aggregate([(column, "max")])
+    return dict(zip(each["tar"].to_pylist(), each[f"{column}_max"].to_pylist(), strict=True))
 
 
 def _verbs(clips: pa.Table) -> str:
