@@ -22,8 +22,9 @@ class Faces(Scorer):
     Columns: `faces`, the most that one frame shows; `face_share`, the largest face (its box within the picture) as a
     share of the area of its frame (4 digits); `face_frames_share`, the share of frames with a face (4 digits).
 
-    Faces smaller than a twentieth of the picture's long side are missed, as are many from the side, masked or upside
-    down; drawn faces and patterns are sometimes taken for one. It counts faces and knows nobody.
+    One face pasted into a street was found down to a twentieth of the picture's width by full_range, and to an eighth
+    by short_range. Many are missed from the side, masked or upside down; drawn faces and patterns are sometimes taken
+    for one. It counts faces and knows nobody.
     """
 
     name: ClassVar[str] = "faces"
