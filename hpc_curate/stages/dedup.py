@@ -31,6 +31,7 @@ STATS = pa.schema([("method", pa.string()), ("statistic", pa.string()), ("at", p
 
 _EXACT = ("bytes", "content")
 _BIN = 0.01
+_HASHED = 1 << 16  # rows that are Python's at a time
 
 Stats = list[dict[str, Any]]
 
@@ -106,22 +107,23 @@ class Dedup(Merge):
         at = pc.index_in(clips["video_id"], value_set=videos["video_id"].combine_chunks())
         spans = (videos["sha256"].take(at), clips["start_pts"].cast(pa.string()), clips["end_pts"].cast(pa.string()))
         keys = pc.binary_join_element_wise(*spans, "_")  # null where there is no checksum
-        return self._equal("bytes", keys.to_pylist())
+        return self._equal("bytes", keys.combine_chunks(), np.arange(len(clips)))
 
     def same_content(self, clips: pa.Table, inputs: Inputs) -> tuple[Pairs, Stats]:
         usable, found = vectors(clips["embedding"])
-        facts = [clips[name].take(usable).to_pylist() for name in ("phash", "duration_s", "width", "height")]
-        keys: list[str | None] = [None] * len(clips)
-        for row, vector, *values in zip(usable.tolist(), found, *facts, strict=True):
-            if values[0] is not None:
-                keys[row] = hashlib.blake2b(repr(values).encode() + vector.tobytes(), digest_size=16).hexdigest()
-        return self._equal("content", keys)
+        keys = [pa.array([], pa.string())]
+        for start in range(0, len(usable), _HASHED):
+            block = slice(start, start + _HASHED)
+            facts = [clips[name].take(usable[block]).to_pylist() for name in ("phash", "duration_s", "width", "height")]
+            rows = zip(found[block], *facts, strict=True)
+            keys.append(pa.array([_content(vector, values) for vector, *values in rows], pa.string()))
+        return self._equal("content", pa.concat_arrays(keys), usable)
 
-    def _equal(self, method: str, keys: Sequence[str | None]) -> tuple[Pairs, Stats]:
-        named = np.array([row for row, key in enumerate(keys) if key is not None], np.int64)
-        unique, group = np.unique(np.array([keys[row] for row in named], str), return_inverse=True)
-        every = np.arange(len(unique))
-        a, b, _ = member_pairs(every, every, group, self.max_pairs)
+    def _equal(self, method: str, keys: pa.Array, rows: np.ndarray) -> tuple[Pairs, Stats]:
+        """Pairs of `rows` [N] whose keys [N] are the same; null is like nothing."""
+        named, codes = rows[valid(keys)], keys.drop_null().dictionary_encode()
+        every = np.arange(len(codes.dictionary))
+        a, b, _ = member_pairs(every, every, codes.indices.to_numpy().astype(np.int64), self.max_pairs)
         order = np.lexsort((b, a))
         pairs = Pairs(named[a[order]], named[b[order]], np.ones(len(a), np.float32))
         return pairs, [_stat(method, "rows", len(named)), _stat(method, "threshold", 1.0)]
@@ -194,6 +196,13 @@ def components(count: int, edges: Sequence[Pairs]) -> np.ndarray:
         np.minimum.at(label, np.maximum(left, right)[open_], np.minimum(left, right)[open_])
         while not np.array_equal(shorter := label[label], label):
             label = shorter
+
+
+def _content(vector: np.ndarray, values: list[Any]) -> str | None:
+    """A hash of an embedding and of (phash, duration, width, height); None without a phash."""
+    if values[0] is None:
+        return None
+    return hashlib.blake2b(repr(values).encode() + vector.tobytes(), digest_size=16).hexdigest()
 
 
 def _of(pairs: Pairs, usable: np.ndarray) -> Pairs:
