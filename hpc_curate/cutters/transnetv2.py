@@ -24,7 +24,8 @@ class TransNetV2(Cutter):
 
     The network wants frames of 48 x 27; they are made of the small frames by area averaging, where the authors scale
     the full picture with ffmpeg. The threshold is the authors' (Cosmos uses 0.4). A run of frames above it is one
-    transition: the old shot ends after the first of them, the new one starts after the last.
+    transition: the old shot ends after the first of them, the new one starts after the last. Of a gradual transition
+    this output marks a frame or two in the middle: choose `gradual` beside it to keep the others out of clips.
     """
 
     name: ClassVar[str] = "transnetv2"
