@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from hpc_curate.models.packaged import shipped
+from hpc_curate.models.sessions import has_cuda
 from hpc_curate.stage import Resources
 
 
@@ -46,9 +47,14 @@ def load(long_side_px: int, resources: Resources) -> Callable[[np.ndarray], list
     from rapidocr import RapidOCR
 
     engine: Any = RapidOCR(params=_settings(detection, recognition, long_side_px, resources))
+    # It loads a network when it is first asked, and what cannot be loaded shall be known now.
+    blank = np.zeros((64, 64, 3), np.uint8)
+    engine(blank, use_det=True, use_rec=False)
+    engine(blank, use_det=False, use_rec=True)
 
     def read(picture: np.ndarray) -> list[Line]:
-        found = engine(np.ascontiguousarray(picture[..., ::-1]))  # it wants BGR
+        # It wants BGR, and remembers what it was asked for last.
+        found = engine(np.ascontiguousarray(picture[..., ::-1]), use_det=True, use_rec=True)
         if found.boxes is None:
             return []
         return [
@@ -70,7 +76,7 @@ def _settings(detection: Path, recognition: Path, long_side_px: int, resources: 
         "Det.limit_side_len": long_side_px,
         f"{runtime}.intra_op_num_threads": resources.cpus,
         f"{runtime}.inter_op_num_threads": 1,
-        f"{runtime}.use_cuda": resources.gpus > 0,
+        f"{runtime}.use_cuda": has_cuda(resources, "PP-OCRv6"),
         # Lines have many widths, and an exhaustive search would begin anew for each.
         f"{runtime}.cuda_ep_cfg.cudnn_conv_algo_search": "HEURISTIC",
     }

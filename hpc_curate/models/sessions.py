@@ -31,15 +31,25 @@ def open_session(weights: Path, resources: Resources, sha256: str | None = None)
     if sha256 is not None and hashlib.sha256(weights.read_bytes()).hexdigest() != sha256:
         raise ConfigError(f"weights {weights}: not the file that was released (sha256 {sha256}); install again")
     providers = ["CPUExecutionProvider"]
-    if resources.gpus and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+    if has_cuda(resources, weights.name):
         providers.insert(0, "CUDAExecutionProvider")
-    elif resources.gpus:
-        log.warning("%s runs on the processor: this onnxruntime has no CUDA; install the extra gpu", weights.name)
     options = onnxruntime.SessionOptions()
     # On the processor the number of threads and of frames at once was seen to change no bit of the result.
     options.intra_op_num_threads = resources.cpus
     options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(str(weights), options, providers=providers)
+
+
+def has_cuda(resources: Resources, what: str) -> bool:
+    """Whether the task has a GPU that onnxruntime can use; one that it cannot use is said aloud."""
+    import onnxruntime
+
+    if not resources.gpus:
+        return False
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        return True
+    log.warning("%s runs on the processor: this onnxruntime has no CUDA; install the extra gpu", what)
+    return False
 
 
 def squashed(frames: np.ndarray, side: int) -> np.ndarray:

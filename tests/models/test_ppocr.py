@@ -66,6 +66,13 @@ def test_the_library_finds_the_same(name, second, frame, read, library):
     assert 0.9 < area(theirs.boxes) / area(usual.boxes) < 1.6
 
 
+def test_a_gpu_that_the_runtime_cannot_use_is_said_aloud(caplog):
+    if "CUDAExecutionProvider" in pytest.importorskip("onnxruntime").get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+    ppocr.load(960, Resources(gpus=1))
+    assert "PP-OCRv6 runs on the processor" in caplog.text
+
+
 def test_pictures_without_text_have_no_line_that_reads_like_words(frame, read):
     for name, second in (("face.mp4", 2), ("bikes.mp4", 1), ("bbb.mp4", 70)):
         assert [line for line in read(frame(name, second)) if len(line.text) > 1 and line.score > 0.7] == []

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from hpc_curate.models.ppocr import Line
-from hpc_curate.stage import Clip
+from hpc_curate.stage import Clip, Resources
 from hpc_curate.stages.text import Text
 
 WIDTH, HEIGHT = 200, 100
@@ -79,3 +79,26 @@ def test_the_transcript_names_each_line_once():
         [line(0, 0, 9, 9, text="one"), line(0, 20, 9, 29, text="two")], [line(0, 0, 9, 9, text="one")], transcript=True
     )
     assert row["text"] == ["one", "two"]
+
+
+def test_subtitles_on_real_footage_are_found_in_their_place(footage):
+    pytest.importorskip("rapidocr")
+    cv2 = pytest.importorskip("cv2")
+    video = cv2.VideoCapture(str(footage / "bikes.mp4"))
+    frames = []
+    for text in ("WHERE ARE YOU GOING", "TO THE STATION", "", "THEN TAKE THE OTHER ROAD"):
+        for _ in range(20):
+            picture = video.read()[1]
+        across = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.7, 2)[0][0]
+        cv2.putText(picture, text, (320 - across // 2, 255), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (255,) * 3, 2, cv2.LINE_AA)
+        frames.append(picture[..., ::-1])
+    stage = Text(transcript=True)
+    [row] = stage.score(stage.load(Resources(cpus=1)), [Clip("clip", np.stack(frames), np.arange(4.0))])
+    assert [line.replace(" ", "") for line in row["text"]] == [
+        "WHEREAREYOUGOING",
+        "TOTHESTATION",
+        "THENTAKETHEOTHERROAD",
+    ]
+    [[left, top, right, bottom]] = row["text_overlay_boxes"]
+    assert left < 0.35 and right > 0.65 and 0.82 < top < 0.9 and 0.92 < bottom < 1
+    assert row["text_area"] < row["text_overlay_area"] < 0.15
