@@ -31,7 +31,7 @@ def read(plan: Plan, columns: Collection[str] | None = None) -> Books:
         raise ConfigError(f"recipe of plan {plan.hash} stops before there are clips: it needs stages scan and shots")
     state = State(plan, Ledger(plan.paths))
     gather = Gather(state, lambda stage: _done(state, stage))
-    frozen, places = units.all_videos(plan.paths), ("tar", "offset") if columns is None else ()
+    frozen, places = units.all_videos(plan.paths), [n for n in ("tar", "offset") if columns is None or n in columns]
     return Books(
         units=frozen.filter(pc.less(frozen["unit"], plan.units)),
         unit_states=_unit_states(state),
