@@ -3,11 +3,16 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from hpc_curate.errors import BadInput, ConfigError
 from hpc_curate.stage import Clip, Item, Resources
 from hpc_curate.stages.aesthetic import Aesthetic, colourfulness
 from hpc_curate.stages.embed import Embed
+
+# With the module and not in a test: torch may crash where it is loaded after libraries that tests of scan load.
+open_clip = pytest.importorskip("open_clip")
+torch = pytest.importorskip("torch")
 
 FILES = {"architecture": "ViT", "weights_path": "none.pt", "head_weights_path": "none.pth"}
 
@@ -100,7 +105,6 @@ TINY = {
 def random_files(tmp_path_factory):
     """A tiny network and a head with random weights: they show that files are read and meet, not that scores mean
     anything."""
-    open_clip, torch = pytest.importorskip("open_clip"), pytest.importorskip("torch")
     folder = tmp_path_factory.mktemp("aesthetic")
     (folder / "random-aesthetic.json").write_text(json.dumps(TINY))
     open_clip.add_model_config(folder / "random-aesthetic.json")
@@ -117,9 +121,6 @@ def street(still):
 
 
 def test_clip_and_head_from_files_score_real_frames_as_their_authors_do(random_files, street):
-    open_clip, torch = pytest.importorskip("open_clip"), pytest.importorskip("torch")
-    from PIL import Image
-
     stage = Aesthetic(reduction="min", **random_files)
     [score] = stage.score(stage.load(Resources(cpus=1)), [street])
 
