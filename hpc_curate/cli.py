@@ -54,6 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def verbs() -> list[str]:
+    """The names of all verbs."""
+    groups = [action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    return [name for group in groups for name in group.choices]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="hpc-curate", description="Raw video to training data, by job arrays.")
     parser.add_argument("--version", action="version", version=f"hpc-curate {__version__}")

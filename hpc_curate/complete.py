@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from hpc_curate import config, overrides
-
-_VERBS = ("run", "doctor", "status", "propose", "retry", "work", "cancel", "logs", "funnel", "table", "completion")
-_VERBS += ("utility", "probe", "search")
+from hpc_curate import cli, config, overrides
 
 
 def candidates(line: str) -> list[str]:
     """What may stand at the end of `line`, which begins with the program's name."""
     words = line.split(" ")
     if len(words) < 3:
-        return [verb for verb in (*_VERBS, "help") if verb.startswith(words[-1])]
+        return [verb for verb in cli.verbs() if verb.startswith(words[-1])]
     if words[1] not in ("run", "doctor"):
         return []
     return _overrides(" ".join(words[2:]))
