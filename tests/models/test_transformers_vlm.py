@@ -7,6 +7,7 @@ import pytest
 
 from hpc_curate.chat.questions import Question, Sampling
 from hpc_curate.stage import Resources
+from hpc_curate.stages.caption import Caption
 
 WORDS = ["a", "red", "square", "moves", "left", "the", "camera", "is", "still", "describe"]
 TEMPLATE = (
@@ -105,3 +106,15 @@ def test_what_is_cut_off_says_so(model):
     drawn = [model(question(10, temperature=2.0, seed=seed)) for seed in range(16)]
     assert {answer.finish for answer in drawn} == {"stop", "length"}
     assert all(answer.finish == "stop" for answer in drawn if answer.output_tokens < 6)
+
+
+def test_a_stage_finds_it_by_its_folder(folder):
+    stage = Caption(prompts={"short": {"text": "describe"}}, backend="transformers", weights_path=str(folder))
+    assert len(stage.signature([])) == 16
+    channel = stage.load(Resources(cpus=1))
+    asked = [question(10), question(200)]
+    for one in asked:
+        channel.send(one)
+    answers = [channel.receive(0) for _ in asked]
+    assert [answer.id for answer in answers] == [one.id for one in asked]
+    assert channel.receive(0) is None
