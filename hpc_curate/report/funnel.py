@@ -46,9 +46,7 @@ def compared(made: Mapping[str, Plan]) -> str:
 
 def outcome(plan: Plan) -> str:
     """One line: what is kept, and what failed."""
-    found = books.read(plan, (*COLUMNS, "start_s", "end_s", "tar", "offset"))
-    clips = accounting.clip_rows(found)
-    videos = accounting.video_rows(found, clips)
+    clips, videos = accounting.counted(books.read(plan, accounting.COUNTED))
     kept, failed = (_count(clips, state) for state in (accounting.KEPT, accounting.FAILED))
     nothing = "; nothing is kept: hpc-curate funnel says why" if not kept else ""
     return (

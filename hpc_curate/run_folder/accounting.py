@@ -90,14 +90,19 @@ def _video_of(books: Books) -> pa.Array:
     return _where(books.clips["video_id"], books.units["video_id"], "clips are of videos that were never frozen")
 
 
-def _counted(books: Books) -> pa.Table:
-    """What a funnel counts of `clip_rows`: with ten million clips, names would be most of it.
+def counted(books: Books) -> tuple[pa.Table, pa.Table]:
+    """What may be counted of `clip_rows`, and `video_rows`, from books that have `COUNTED` only.
 
-    `video_id` is the row in `units`, and `packed` says whether there is a sample.
+    With ten million clips their names would be most of it: `video_id` is the row in `units`, and `packed` says whether
+    there is a sample.
+
+    Raises:
+        MergeRefused: as those two.
     """
-    clips, gate = books.clips, _column(books.clips, "gate_keep", pa.bool_())
-    own = {"video_id": _video_of(books), "duration_s": clips["duration_s"], "gate_keep": gate}
-    return pa.table({**own, **_judged(clips), "packed": pc.is_valid(_places(books))})
+    gate = _column(books.clips, "gate_keep", pa.bool_())
+    own = {"video_id": _video_of(books), "duration_s": books.clips["duration_s"], "gate_keep": gate}
+    clips = pa.table({**own, **_judged(books.clips), "packed": pc.is_valid(_places(books))})
+    return clips, _videos(books, clips, clips["video_id"])
 
 
 def video_rows(books: Books, clips: pa.Table) -> pa.Table:
@@ -140,8 +145,7 @@ def funnel(books: Books, final: bool = False) -> pa.Table:
     Raises:
         MergeRefused: something does not add up; the message names it.
     """
-    clips = _counted(books)
-    videos = _videos(books, clips, clips["video_id"])
+    clips, videos = counted(books)
     _check_seconds(books, videos, clips)
     _check_places(books, clips, final)
     lines = [_line(VIDEOS_IN, videos)]

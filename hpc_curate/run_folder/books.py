@@ -22,7 +22,8 @@ def read(plan: Plan, columns: Collection[str] | None = None) -> Books:
     """What is done so far; what is not is pending in the books.
 
     Args:
-        columns: of videos and clips, beside what identifies them; None: every one that is worth showing.
+        columns: of videos, clips and samples (`tar`, `offset`), beside what identifies them; None: every one that is
+            worth showing.
 
     Raises:
         ConfigError: the recipe makes no clips.
