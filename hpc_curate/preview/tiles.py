@@ -133,7 +133,7 @@ def _of_clip(state: State, row: dict[str, Any], unit: int, stratum: str) -> Tile
             yield _fitted(frame, layout)
 
     facts = {name: row[name] for name in ("clip_id", "uri", "start_s", "end_s", "state", "reason")}
-    label = f"{row['name']} {row['start_s']:.1f} s"
+    label = f"{row['name']} at {row['start_s']:.1f} s"
     return Tile(f"{stratum}: {label}" if stratum else label, facts, pictures)
 
 

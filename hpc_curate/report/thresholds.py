@@ -30,7 +30,8 @@ _SAME = 0.9  # rank correlation from which two columns say nearly the same
 _PAIRS = 12
 # Of what shots writes of a clip these are worth comparing with scores; the others say which clip it is.
 _MEASURED = {"duration_s", "fps", "bits_per_pixel"}
-_NAMES = {field.name for field in CLIPS} - _MEASURED | {"unit", "crop_x", "crop_y", "crop_w", "crop_h"}
+_PLACES = {f"{kind}_{side}" for kind in ("crop", "clean") for side in "xywh"}
+_NAMES = {field.name for field in CLIPS} - _MEASURED | _PLACES | {"unit", "cluster"}
 
 
 @dataclass(frozen=True)
