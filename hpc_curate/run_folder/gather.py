@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from hpc_curate import units
 from hpc_curate.clips import align
 from hpc_curate.io import tables
+from hpc_curate.io.paths import RunPaths
+from hpc_curate.records import video_of
 from hpc_curate.run_folder.ledger import Record
 from hpc_curate.run_folder.state import State
 from hpc_curate.stage import Filter, Merge
 
 _FILTERED_ROWS = 1 << 18  # read before those not wanted are dropped: it bounds the memory that embeddings take
+_FEW = 1 << 17  # clips whose own units are looked up
 _UNITS = 256  # laid beside each other at a time: every stage repeats the ids of its clips
 
 
@@ -36,7 +41,7 @@ class Gather:
         if 2 * len(ids) > len(self._unit_of_rows(stage)):
             return self.table(stage, "rows", columns)
         found, read = [self._schema(stage, "rows").empty_table().select(columns)], []
-        for part in tables.read_parts(self._paths(stage, "rows"), columns):
+        for part in tables.read_parts(self._paths_with(stage, ids), columns):
             read.append(part)
             if sum(map(len, read)) >= _FILTERED_ROWS:
                 found.append(_among(read, ids))
@@ -97,6 +102,14 @@ class Gather:
     def _paths(self, stage: str, name: str) -> list[Path]:
         return self._paths_and_units(stage, name)[0]
 
+    def _paths_with(self, stage: str, ids: pa.Array) -> list[Path]:
+        """The files of a stage's rows that some clips can be in: of few clips, those of their own units."""
+        paths, of_path = self._paths_and_units(stage, "rows")
+        if len(ids) > _FEW or isinstance(self.state.plan.steps[stage].stage, Merge):
+            return paths
+        mine = _units_with(self.state.plan.paths, tuple(ids.to_pylist()))
+        return [path for path, unit in zip(paths, of_path, strict=True) if unit in mine]
+
     def _paths_and_units(self, stage: str, name: str) -> tuple[list[Path], list[int]]:
         """The files of a table, and the unit of each."""
         outputs = [(record.unit, self.state.ledger.outputs(record, name)) for record in self.records(stage)]
@@ -108,6 +121,11 @@ class Gather:
         records = self.records(stage)
         counts = [sum(output.rows for output in record.outputs if output.table == "rows") for record in records]
         return np.repeat(np.array([record.unit for record in records], np.int32), counts)
+
+
+@lru_cache(maxsize=2)  # asked for with every stage
+def _units_with(paths: RunPaths, ids: tuple[str, ...]) -> frozenset[int]:
+    return frozenset(units.unit_of(paths, {video_of(clip) for clip in ids}).values())
 
 
 def _in_one_piece(table: pa.Table) -> dict[str, pa.Array]:

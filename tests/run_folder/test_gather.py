@@ -54,6 +54,15 @@ def test_the_rows_of_a_few_clips_are_those_of_the_whole_table(gather: Gather) ->
     assert gather.rows_among("embed", ["clip_id"], pa.array(["unknown"])).num_rows == 0
 
 
+def test_of_a_few_clips_only_their_own_units_are_read(gather: Gather) -> None:
+    whole = gather.table("embed", "rows", ["clip_id"])
+    few = whole["clip_id"].take(pa.array([0, 1])).combine_chunks()
+    for record in gather.records("embed")[1:]:
+        for path in gather.state.ledger.outputs(record, "rows"):
+            path.unlink()
+    assert gather.rows_among("embed", ["clip_id"], few)["clip_id"].to_pylist() == few.to_pylist()
+
+
 def test_every_clip_has_its_unit_and_nulls_where_a_stage_was_not_asked(gather: Gather) -> None:
     clips = gather.every_clip({"shots": ["motion"], "gate": ["gate_keep"], "embed": ["embedding_model"]})
     assert clips["unit"].to_pylist() == [unit for unit in range(UNITS) for _ in range(CLIPS)]
