@@ -11,6 +11,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from hpc_curate import config, credentials, registry
 from hpc_curate.errors import ConfigError
 from hpc_curate.nearest import nearest
@@ -157,7 +159,9 @@ def compose(overrides: Sequence[str], whole: bool = False) -> Any:
 
     with initialize_config_dir(version_base="1.3", config_dir=str(config.conf_dir())):
         try:
-            return hydra_compose("config", overrides=list(overrides), return_hydra_config=whole)
+            made = hydra_compose("config", overrides=list(overrides), return_hydra_config=whole)
+            _refuse_idle(overrides, made)
+            return made
         except (HydraException, OmegaConfBaseException) as error:
             good: list[str] = []
             # Where to look for YAML first, then the choices of groups: what a setting may be called depends on them.
@@ -171,6 +175,34 @@ def compose(overrides: Sequence[str], whole: bool = False) -> Any:
                 except (HydraException, OmegaConfBaseException) as cause:
                     raise ConfigError(_explain(override, cause, good)) from cause
             raise ConfigError(str(error).splitlines()[0]) from error
+
+
+def _refuse_idle(overrides: Sequence[str], made: Any) -> None:
+    """A plus makes Hydra take anything, also what nobody will ever read.
+
+    Raises:
+        ConfigError: a setting of a stage that the recipe does not have, or of nothing.
+    """
+    for text in overrides:
+        key = text.partition("=")[0]
+        group, _, rest = key.lstrip("+").partition(".")
+        if not key.startswith("+") or "@" in key:
+            continue
+        if group == "stage" and "." in rest and "name" not in made.stage[rest.partition(".")[0]]:
+            stage = rest.partition(".")[0]
+            order = ",".join(name for name, settings in made.stage.items() if "name" in settings)
+            raise ConfigError(
+                f"{text}: the recipe has no stage {stage}; put it where it belongs: stage=[{order}] and {stage}"
+            )
+        if "/" not in group and group not in (known := _sections()):
+            raise ConfigError(f"there is no setting '{group}'; {nearest(group, known)}")
+
+
+def _sections() -> set[str]:
+    """What a setting may begin with: the keys of config.yaml, and the groups."""
+    folder = config.conf_dir()
+    groups = {path.name for path in folder.iterdir() if path.is_dir()}
+    return {*yaml.safe_load((folder / "config.yaml").read_text()), *groups, *registry.FOLDERS, "hydra"} - {"defaults"}
 
 
 def _explain(override: str, error: BaseException, good: Sequence[str]) -> str:

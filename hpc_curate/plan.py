@@ -8,15 +8,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import yaml
 
-from hpc_curate import __version__, config
+from hpc_curate import __version__, config, registry
 from hpc_curate.errors import ConfigError
 from hpc_curate.io import tables
 from hpc_curate.io.paths import RunPaths
 from hpc_curate.nearest import nearest
 from hpc_curate.records import digest
-from hpc_curate.stage import Filter, Merge, PerUnit, Resources, Stage
+from hpc_curate.stage import Filter, Merge, PerClip, PerUnit, Resources, Stage
 
 EVERY_COLUMN = "*"  # in `reads`: all clip columns that stages before it write
 EVERYTHING = "**"  # the same, and all tables
@@ -92,6 +93,7 @@ def build(settings: Mapping[str, Any], units: int) -> Plan:
     writers: dict[str, str] = {}
     columns: list[str] = []
     asker: str | None = None
+    collector: str | None = None  # the first stage that reads every column before it
     for name, stage in stages.items():
         wildcards = {EVERY_COLUMN: columns, EVERYTHING: list(writers)}
         # `caption?` is read where a stage before writes it, and not missed elsewhere.
@@ -112,9 +114,21 @@ def build(settings: Mapping[str, Any], units: int) -> Plan:
             columns += [written] if written not in stage.writes() else []
         if isinstance(stage, Filter) or writers.get("start_pts") == name:
             asker = name
+        collector = collector or (name if EVERY_COLUMN in stage.reads() else None)
+        if isinstance(stage, PerClip) and collector:
+            raise ConfigError(
+                f"stage {name} stands behind {collector}, which takes every column that is there before it; "
+                f"put it before: stage=[{','.join(_moved(list(stages), name, collector))}]"
+            )
     plain = {key: value for key, value in settings.items() if key != "hydra"}
-    plan_hash = digest(plain, units, __version__)[:12]
+    plan_hash = digest(plain, list(stages), units, __version__)[:12]
     return Plan(plan_hash, RunPaths(Path(plain["run_dir"]).absolute()), plain, units, steps, writers)
+
+
+def _moved(order: list[str], name: str, before: str) -> list[str]:
+    rest = [stage for stage in order if stage != name]
+    at = rest.index(before)
+    return [*rest[:at], name, *rest[at:]]
 
 
 def _written(stage: Stage) -> list[str]:
@@ -145,7 +159,17 @@ def _writer(read: str, reader: str, writers: Mapping[str, str], stages: Mapping[
     later = [name for name, stage in stages.items() if read in _written(stage)]
     if later:
         raise ConfigError(f"stage.{reader} needs '{read}', which stage {later[0]} writes after it; change the order")
-    raise ConfigError(f"stage.{reader} needs '{read}', but no stage of the recipe writes it; {nearest(read, writers)}")
+    hint = _maker(read) or nearest(read, writers)
+    raise ConfigError(f"stage.{reader} needs '{read}', but no stage of the recipe writes it; {hint}")
+
+
+def _maker(column: str) -> str | None:
+    """What would write a column, if it were in the recipe."""
+    for kind in ("measure", "stage"):
+        for name in registry.names(kind):
+            if column in getattr(registry.load(kind, name), "columns", pa.schema([])).names:
+                return f"{kind} {name} does: add it, or take a recipe that has it, such as recipe=full"
+    return None
 
 
 def save(plan: Plan) -> None:

@@ -24,10 +24,12 @@ from hpc_curate.overrides import Words, compose
 from hpc_curate.plan import Plan
 from hpc_curate.planning import evidence, outlook, pilot, proposal
 from hpc_curate.plural import counted
+from hpc_curate.records import remote
 from hpc_curate.report import funnel, sweep
 from hpc_curate.run_folder import books, privacy
 from hpc_curate.run_folder.ledger import Ledger
 from hpc_curate.run_folder.state import State
+from hpc_curate.sources import fetched
 
 _DRY_RUN, _JSON, _WHOLE = "--dry-run", "--json", "--whole"
 
@@ -175,12 +177,23 @@ def check(settings: dict[str, Any]) -> None:
     config.source(settings)
     config.check_launch(settings)
     pilot.asked(settings)
-    _ = plans.build(settings, 0).limits
+    built = plans.build(settings, 0)
+    _ = built.limits
+    for step in built.steps.values():
+        for part in step.stage.parts():
+            part.weights()  # says what is missing before hours of work
     container.check(settings)
     _check_writable("run_dir", settings["run_dir"])
+    _check_apart(settings["input"], settings["run_dir"])
     output = config.output(settings)
     if output and not delivery.is_store(output):
         _check_writable("output", output)
+
+
+def _check_apart(source: str, run_dir: str) -> None:
+    """What a run makes does not belong among its videos, nor may it be read as such."""
+    if not remote(source) and sources.absolute(source).is_relative_to(sources.absolute(run_dir)):
+        raise ConfigError(f"input={source} lies in run_dir={run_dir}: give the run a folder of its own")
 
 
 def _check_writable(name: str, path: str) -> None:
@@ -233,6 +246,8 @@ def summary(planned: Planned) -> None:
         with_clips = {overrides: made for overrides, (made, _) in planned.items() if books.has_clips(made)}
         if with_clips:
             _results(with_clips)
+        elif "fetch" in plan.steps:
+            print(fetched.summary(plan))
         print(f"done; hpc-curate {'funnel' if with_clips else 'status'} {plan.paths.root}")
         if plan.settings.get("pilot"):
             print("\n" + proposal.text(*proposal.of_run(evidence.whole(plan.paths.root))))

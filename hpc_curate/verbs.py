@@ -21,6 +21,7 @@ from hpc_curate.plural import counted, listed
 from hpc_curate.report import funnel as funnels
 from hpc_curate.report import progress, sweep
 from hpc_curate.run_folder import accounting, books, privacy, submissions
+from hpc_curate.sources import fetched
 
 _COMPLETION = """_hpc_curate() {
     local IFS=$'\\n'
@@ -181,10 +182,13 @@ def _beside(made: Mapping[str, plans.Plan], output: Path | None) -> int:
 
 def table(given: argparse.Namespace) -> int:
     """Write one row per clip or per video."""
-    found = books.read(plans.load_latest(given.run, given.plan))
-    rows = accounting.clip_rows(found)
-    if given.videos:
-        rows = accounting.video_rows(found, rows)
+    plan = plans.load_latest(given.run, given.plan)
+    if given.videos and "fetch" in plan.steps:
+        rows, _ = fetched.rows(plan)
+    else:
+        found = books.read(plan)
+        rows = accounting.clip_rows(found)
+        rows = accounting.video_rows(found, rows) if given.videos else rows
     write_rows(given.output, rows)
     print(f"{counted(rows.num_rows, 'row')} in {given.output}")
     return 0

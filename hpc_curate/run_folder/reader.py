@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import uuid
 from collections import OrderedDict
@@ -237,7 +238,7 @@ class Reader:
         assert signature is not None
         kept = self._state.plan.paths.fetched(self._stage, signature, sha256, path.suffix)
         if not kept.exists():
-            tables.publish(kept, partial(shutil.copyfile, path))
+            tables.publish(kept, partial(_link_or_copy, path))
         return self._state.plan.paths.named(kept)
 
     def scratch(self) -> Path:
@@ -308,6 +309,13 @@ class _Blobs:
             self._rows = self._file.read_row_group(group, columns=[self._field])[self._field]
             self._group = group
         return self._rows[row - int(self._starts[group])].as_py()
+
+
+def _link_or_copy(path: Path, to: Path) -> None:
+    try:
+        os.link(path, to)
+    except OSError:  # another file system
+        shutil.copyfile(path, to)
 
 
 def _clip(row: dict[str, Any], count: int, packs: list[_Blobs], columns: Sequence[str]) -> Clip | BadInput:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,7 +13,11 @@ from hpc_curate import sources
 from hpc_curate.errors import ConfigError
 from hpc_curate.io import tables
 from hpc_curate.io.s5cmd import SourceSettings
+from hpc_curate.plural import counted
 from hpc_curate.records import local_path, local_uri
+
+if TYPE_CHECKING:
+    from hpc_curate.plan import Plan
 
 _PROVENANCE = ("source_uri", "licence", "sha256", "fetched_at", "fetched_with")
 
@@ -28,28 +33,66 @@ def entries(source: str, settings: SourceSettings) -> pa.Table:
         ConfigError: it fetched nothing, or is not done.
     """
     from hpc_curate import plan as plans  # which builds stages, which know sources
-    from hpc_curate.run_folder.ledger import Ledger
-    from hpc_curate.run_folder.state import State
 
     root = sources.absolute(source)
     plan = plans.load_latest(root)
     if "fetch" not in plan.steps:
         raise ConfigError(f"input={source} is a run folder that fetched nothing; its tars are what it made")
-    state, steps = State(plan, Ledger(plan.paths)), plan.steps["fetch"]
-    records = [state.done("fetch", unit) for unit in range(steps.units)]
-    done = [record for record in records if record is not None]
-    if len(done) < len(records):
+    found, missing = rows(plan)
+    if missing:
         raise ConfigError(
-            f"input={source}: {len(records) - len(done)} of {len(records)} units are not fetched; "
-            f"hpc-curate status {source}"
+            f"input={source}: {missing} of {plan.units} units are not fetched; hpc-curate status {source}"
         )
-    found = tables.read_table([path for record in done for path in state.ledger.outputs(record, "videos")])
-    came = found.filter(pc.and_(pc.is_null(found["error"]), pc.is_null(found["reason"]))).sort_by("name")
-    if not came.num_rows:
-        raise ConfigError(f"input={source}: none of its {found.num_rows} videos came; hpc-curate logs {source}")
-    rows = came.to_pylist()
-    extras = [{**json.loads(row["extra"]), **{name: row[name] for name in _PROVENANCE if row[name]}} for row in rows]
-    uris = [local_uri(Path(root, row["path"])) for row in rows]
-    sizes = [(row["bytes"], "") for row in rows]
-    names = [row["name"] for row in rows]
+    came = _came(found).sort_by("name").to_pylist()
+    if not came:
+        raise ConfigError(f"input={source}: {summary(plan)}")
+    extras = [{**json.loads(row["extra"]), **{name: row[name] for name in _PROVENANCE if row[name]}} for row in came]
+    uris = [local_uri(Path(root, row["path"])) for row in came]
+    sizes = [(row["bytes"], "") for row in came]
+    names = [row["name"] for row in came]
     return sources.tabulate(uris, names, sizes, [json.dumps(extra) for extra in extras])
+
+
+def rows(plan: Plan) -> tuple[pa.Table, int]:
+    """What the stage fetch has written of each video so far, and how many units it has still to do."""
+    from hpc_curate.run_folder.ledger import Ledger
+    from hpc_curate.run_folder.state import State
+
+    state, step = State(plan, Ledger(plan.paths)), plan.steps["fetch"]
+    done = [record for unit in range(step.units) if (record := state.done("fetch", unit))]
+    files = [path for record in done for path in state.ledger.outputs(record, "videos")]
+    return tables.read_table(files, schema=step.stage.writes()["videos"]), step.units - len(done)
+
+
+def by_uri(root: Path) -> dict[str, dict[str, Any]]:
+    """The videos that came into a run folder: `file`, and what was `said` of each, by the URI of its source."""
+    from hpc_curate import plan as plans
+
+    found, _ = rows(plans.load_latest(root))
+    return {
+        row["source_uri"]: {
+            "file": Path(root, row["path"]).absolute(),
+            "said": {**json.loads(row["extra"]), "fetched_with": row["fetched_with"], "licence": row["licence"]},
+        }
+        for row in _came(found).to_pylist()
+    }
+
+
+def _came(found: pa.Table) -> pa.Table:
+    return found.filter(pc.and_(pc.is_null(found["error"]), pc.is_null(found["reason"])))
+
+
+def summary(plan: Plan) -> str:
+    """How many came, why others did not, and what to do about it."""
+    found, _ = rows(plan)
+    lines = [f"{_came(found).num_rows} of {counted(found.num_rows, 'video')} came"]
+    for column, what in (("reason", "not asked for"), ("error", "could not be had")):
+        said = found[column].drop_null()
+        if len(said):
+            lines.append(f"  {len(said)} {what}, such as: {said[0]}")
+    if found["error"].null_count < found.num_rows:
+        root = plan.paths.root
+        lines.append(f"  all of them: hpc-curate table {root} --videos -o videos.csv")
+        again = f"the same run, run_dir=… of its own, stage.fetch.have={root}"
+        lines.append(f"  try those that could not be had again: {again}")
+    return "\n".join(lines)

@@ -15,7 +15,7 @@ from hpc_curate.errors import BadInput
 from hpc_curate.inputs import Inputs
 from hpc_curate.io.tables import size_and_sha256
 from hpc_curate.records import Video, licence_of
-from hpc_curate.stage import Item, PerUnit, Tables
+from hpc_curate.stage import Item, PerUnit, Resources, Tables
 
 _VIDEOS = pa.schema(
     [
@@ -44,15 +44,27 @@ class Fetch(PerUnit):
 
     name: ClassVar[str] = "fetch"
 
+    have: str | None = None  # an earlier run folder of fetch: what came there is taken from there
     licences: tuple[str, ...] = ()  # the only ones that are kept, in any case; none: any
 
     def writes(self) -> dict[str, pa.Schema]:
         return {"videos": _VIDEOS}
 
+    def settings(self) -> dict[str, Any]:
+        return {"licences": self.licences}
+
+    def load(self, resources: Resources) -> dict[str, dict[str, Any]]:
+        """What came before, by its URI."""
+        if self.have is None:
+            return {}
+        from hpc_curate.sources import fetched  # which reads run folders, whose plans know this stage
+
+        return fetched.by_uri(Path(self.have))
+
     def items(self, inputs: Inputs, asked: Sequence[str]) -> Iterable[Item]:
         return [Item(video.video_id, (video.video_id,)) for video in inputs.videos()]
 
-    def process(self, model: Any, inputs: Inputs, item: Item) -> Tables:
+    def process(self, model: dict[str, dict[str, Any]], inputs: Inputs, item: Item) -> Tables:
         video = next(video for video in inputs.videos() if video.video_id == item.key)
         row: dict[str, Any] = {"video_id": video.video_id, "source_uri": video.uri, "extra": json.dumps(video.extra)}
         row |= {"name": video.name.rpartition("/")[2], "licence": licence_of(video.extra)}
@@ -61,8 +73,9 @@ class Fetch(PerUnit):
         if row.get("reason"):
             return _table(row)
         try:
-            path = inputs.source(video)
-            said = inputs.said(video)
+            before = model.get(video.uri)
+            path = Path(before["file"]) if before else inputs.source(video)
+            said = before["said"] if before else inputs.said(video)
             row["licence"] = row["licence"] or licence_of(said)
             row["reason"] = self._reason(row["licence"])
             return _table({**row, **({} if row["reason"] else _kept(inputs, video, path, said))})

@@ -49,6 +49,7 @@ _FILES_OF = 256  # clips to an item, where the layout has no tars
 # What says nothing of the clip itself, or depends on how the input was dealt to units.
 _LEFT_OUT = {"keep", "state", "reason", "duplicate_of", "gate_keep", "gate_reason", "cut_bytes", "cut_sha256", "unit"}
 _LEFT_OUT |= {f"{stage}_{kind}_tokens" for stage in ("caption", "vlm") for kind in ("input", "output")}
+_OF_THE_SOURCE = {"has_audio": "source_has_audio"}  # whether the mp4 has it too is a setting of cut
 _LISTS = {"captions"}
 _AS_ENCODED = {"start_s": "cut_start_s", "duration_s": "cut_duration_s", "frame_count": "cut_frames"}
 _AS_ENCODED |= {"width": "cut_width", "height": "cut_height"}
@@ -132,7 +133,7 @@ class Pack(PerUnit):
 
     def _described(self, row: dict[str, Any], video: Video) -> dict[str, Any]:
         plain = {
-            name: value
+            _OF_THE_SOURCE.get(name, name): value
             for name, value in row.items()
             if (isinstance(value, bool | int | float | str | None) or name in _LISTS) and name not in _LEFT_OUT
         }

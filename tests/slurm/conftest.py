@@ -15,6 +15,14 @@ import pytest
 
 SCRIPT = Path(__file__).resolve().parents[2] / "slurm" / "devcluster.sh"
 OFFSETS = (17, 18, 19, 101, 102, 103, 104)
+WAITS = """#!/bin/sh
+[ "$1" = -version ] || {{
+  trap '' TERM USR1 USR2
+  while [ -e {hold} ]; do sleep 0.2; done
+  trap - TERM USR1 USR2
+}}
+exec {ffmpeg} "$@"
+"""
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 
 
@@ -71,3 +79,14 @@ def slurm(cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[
     yield
     subprocess.run(["scancel", "--user", str(os.getuid())], env=cluster, check=True)
     subprocess.run(["scontrol", "update", "node=n[1-4]", "state=resume"], env=cluster, stderr=subprocess.DEVNULL)
+
+
+@pytest.fixture
+def held_ffmpeg(ffmpeg: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file; until it is deleted no ffmpeg of a task does its work, so that the task can be seen running."""
+    hold, program = tmp_path / "hold", tmp_path / "ffmpeg"
+    hold.touch()
+    program.write_text(WAITS.format(hold=hold, ffmpeg=ffmpeg))
+    program.chmod(0o755)
+    monkeypatch.setenv("HPC_CURATE_FFMPEG", str(program))
+    return hold

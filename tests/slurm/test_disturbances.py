@@ -37,14 +37,6 @@ SMALL = (
     "unit.videos=2",
     "stage.shard.groups=1",
 )
-WAITS = """#!/bin/sh
-[ "$1" = -version ] || {{
-  trap '' TERM USR1 USR2
-  while [ -e {hold} ]; do sleep 0.2; done
-  trap - TERM USR1 USR2
-}}
-exec {ffmpeg} "$@"
-"""
 
 
 @pytest.fixture(scope="module")
@@ -117,22 +109,15 @@ class Line:
 
 
 @pytest.fixture
-def line_to(
-    slurm: None, undisturbed: Path, ffmpeg: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Line]:
+def line_to(slurm: None, undisturbed: Path, held_ffmpeg: Path, tmp_path: Path) -> Callable[..., Line]:
     """Makes a line that is done up to a stage, and queues it."""
-    hold, program = tmp_path / "hold", tmp_path / "ffmpeg"
-    hold.touch()
-    program.write_text(WAITS.format(hold=hold, ffmpeg=ffmpeg))
-    program.chmod(0o755)
-    monkeypatch.setenv("HPC_CURATE_FFMPEG", str(program))
 
     def make(stage: str, *overrides: str) -> Line:
         to_do = STAGES[STAGES.index(stage) :]
         own = shutil.ignore_patterns("plans", "logs", "submissions", "latest", *to_do)
         run = shutil.copytree(undisturbed, tmp_path / "run", ignore=own)
         common = (f"input={undisturbed.parent / 'videos'}", f"run_dir={run}", *SMALL)
-        line = Line(run, stage, hold, ("run", *common, "launch=slurm", "launch.cpu_partition=cpu", *overrides))
+        line = Line(run, stage, held_ffmpeg, ("run", *common, "launch=slurm", "launch.cpu_partition=cpu", *overrides))
         line.queue()
         return line
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import eventually
 
 from hpc_curate import cli
 
@@ -56,14 +57,19 @@ def no_gpu_nodes(slurm: None) -> Iterator[None]:
     scontrol("update", "node=n[1-2]", "state=drain", "reason=test")
     yield
     scontrol("update", "node=n[1-2]", "state=resume")
+    eventually(lambda: set(said("sinfo", "--noheader", "--partition=gpu", "--format=%T").split()) == {"idle"})
 
 
 def scontrol(*words: str) -> None:
     subprocess.run(["scontrol", *words], check=True)
 
 
+def said(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
 def queue() -> str:
-    return subprocess.run(["squeue", "--noheader"], check=True, capture_output=True, text=True).stdout
+    return said("squeue", "--noheader")
 
 
 def faults(findings: list[Finding]) -> list[tuple[str, str]]:

@@ -41,8 +41,8 @@ def until(run: Path, goal: Callable[[dict[str, Any]], bool], within_s: float = 1
 
 
 @pytest.fixture
-def queued(slurm: None, make_video: Callable[..., Path], tmp_path: Path) -> Path:
-    """A run of six short videos, one of them broken, just queued."""
+def queued(slurm: None, held_ffmpeg: Path, make_video: Callable[..., Path], tmp_path: Path) -> Path:
+    """A run of six short videos, one of them broken, just queued; it ends when `held_ffmpeg` is deleted."""
     for number in range(5):
         make_video(f"videos/{number}.mp4")
     (tmp_path / "videos" / "broken.mp4").write_bytes(b"no video")
@@ -50,7 +50,9 @@ def queued(slurm: None, make_video: Callable[..., Path], tmp_path: Path) -> Path
     return tmp_path / "run"
 
 
-def test_a_run_is_watched_to_its_end_and_every_video_leads_to_its_logs(queued: Path) -> None:
+def test_a_run_is_watched_to_its_end_and_every_video_leads_to_its_logs(queued: Path, held_ffmpeg: Path) -> None:
+    until(queued, lambda scan: scan["running"] > 0)
+    held_ffmpeg.unlink()
     lines = curate("status", str(queued), "--watch").splitlines()
     assert "12 of 12 units" in lines[-1] and " done, " in lines[-1]
     assert any("running" in line for line in lines[:-1])

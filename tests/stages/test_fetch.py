@@ -45,7 +45,7 @@ class Net:
 
 def rows(net: Net, **settings: Any) -> list[dict[str, Any]]:
     stage = Fetch(**settings)
-    return [stage.process(None, net, item)["videos"].to_pylist()[0] for item in stage.items(net, [])]
+    return [stage.process({}, net, item)["videos"].to_pylist()[0] for item in stage.items(net, [])]
 
 
 def video(name: str, **extra: Any) -> Video:
