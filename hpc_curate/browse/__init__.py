@@ -1,0 +1,1 @@
+"""Looking at what there is, and saying what one thinks of it: videos, clips of a run, samples of finished tars."""
