@@ -18,8 +18,8 @@ from hpc_curate.io.export import write_rows
 from hpc_curate.monitoring import causes, logfiles, overview, retrying, standing, watch
 from hpc_curate.nearest import nearest
 from hpc_curate.plural import counted, listed
+from hpc_curate.report import asked, progress, sweep
 from hpc_curate.report import funnel as funnels
-from hpc_curate.report import progress, sweep
 from hpc_curate.run_folder import accounting, books, privacy, submissions
 from hpc_curate.sources import fetched
 
@@ -160,7 +160,7 @@ def _print_files(files: Sequence[Path]) -> None:
 def funnel(given: argparse.Namespace) -> int:
     """Print what became of every video and clip."""
     plan = plans.load_latest(given.run, given.plan)
-    made = {one.hash: one for one in (plan, *(plans.load_latest(given.run, other) for other in given.beside))}
+    made = asked.named([plan, *(plans.load_latest(given.run, other) for other in given.beside)])
     if given.json:
         print(json.dumps([funnels.listed(one) for one in made.values()], indent=1))
         return 0
@@ -173,6 +173,7 @@ def funnel(given: argparse.Namespace) -> int:
 
 
 def _beside(made: Mapping[str, plans.Plan], output: Path | None) -> int:
+    print("\n".join(f"plan {plan.hash}: {name}" for name, plan in made.items()) + "\n")
     print(funnels.compared(made))
     if output is not None:
         sweep.write(made, output)

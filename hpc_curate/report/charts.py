@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpc_curate.plural import counted
 from hpc_curate.report.markup import Markup, tag
 
 _WIDTH, _HEIGHT, _BASE, _TOP = 480, 150, 128, 18
@@ -14,6 +15,7 @@ _BINS = 48
 _LONG_TAIL = 20.0  # the 99.5th percentile over the median, from which the axis is logarithmic
 _SELECTIONS = 6  # that have a colour of their own in report.css
 _DECADES = 4  # at most, on a logarithmic axis
+_STROKE, _WIDER = 2, 4  # width of a line, and what it has more for each line that lies on it
 
 
 @dataclass(frozen=True)
@@ -79,22 +81,21 @@ def axis(values: np.ndarray, bounds: Sequence[float]) -> Axis:
     return Axis(float(start), float(end), logarithmic)
 
 
-def histogram(over: Axis, kept: np.ndarray, others: np.ndarray, marks: Sequence[Mark]) -> Markup:
+def histogram(over: Axis, kept: np.ndarray | None, others: np.ndarray, marks: Sequence[Mark]) -> Markup:
     """Bars of the kept clips, with those of the other clips on top; what `bound` marks shut out is shaded.
 
     Args:
-        kept, others: float [N], without NaN. The first and last bars also hold what lies beyond the axis.
+        kept, others: float [N], without NaN. The first and last bars also hold what lies beyond the axis. Without
+            `kept` clips are not told apart.
     """
-    counts = [_counted(over, part.astype(np.float64)) for part in (kept, others)]
+    counts = [_counted(over, part.astype(np.float64)) for part in (np.zeros(0) if kept is None else kept, others)]
     highest = max(int((counts[0] + counts[1]).max()), 1)
     width = _WIDTH / _BINS
     parts = _shades(over, marks)
     for index in range(_BINS):
         first, rest = int(counts[0][index]), int(counts[1][index])
-        says = tag(
-            "title",
-            f"{short(over.at(index / _BINS))} to {short(over.at((index + 1) / _BINS))}: {first:,} kept, {rest:,} not",
-        )
+        told = counted(rest, "clip") if kept is None else f"{first:,} kept, {rest:,} not"
+        says = tag("title", f"{short(over.at(index / _BINS))} to {short(over.at((index + 1) / _BINS))}: {told}")
         tall = [(_BASE - _TOP) * count / highest for count in (first, rest)]
         left = round(index * width, 2)
         for base, size, name in ((_BASE, tall[0], "kept"), (_BASE - tall[0], tall[1], "other")):
@@ -108,22 +109,36 @@ def histogram(over: Axis, kept: np.ndarray, others: np.ndarray, marks: Sequence[
 def survival(over: Axis, points: np.ndarray, lines: Sequence[Line]) -> Markup:
     """A falling line for each lower bound, a rising one for each upper; a dot where the bound is now.
 
+    Where lines run on top of each other the first ones are wider, so that each is seen.
+
     Args:
         points: float64 [K], where the lines are counted.
     """
     highest = max(max(int(line.counts.max()) for line in lines), 1)
     across = 1 + over.place(points) * (_WIDTH - 2)
     parts = []
-    for line in lines:
+    for line, wider in zip(lines, _wider(lines), strict=True):
         up = _BASE - (_BASE - _TOP) * line.counts / highest
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(across, up, strict=True))
         side = "lower" if line.mark.lower else "upper"
-        parts.append(_upright(over, line.mark))
-        parts.append(tag("polyline", points=path, class_=f"line {side} {line.mark.name}"))
-        dot = {"cx": _x(over, line.mark.value), "cy": round(_BASE - (_BASE - _TOP) * line.now / highest, 1), "r": 4}
+        width = f"stroke-width:{_STROKE + wider * _WIDER}" if wider else None
+        parts.append(_upright(over, line.mark, width))
+        parts.append(tag("polyline", points=path, class_=f"line {side} {line.mark.name}", style=width))
+        height = round(_BASE - (_BASE - _TOP) * line.now / highest, 1)
+        dot = {"cx": _x(over, line.mark.value), "cy": height, "r": 4 + wider * _WIDER / 2}
         says = tag("title", f"{side} bound at {short(line.mark.value)}: {line.now:,} survive")
         parts.append(tag("circle", says, class_=f"dot {line.mark.name}", **dot))
     return _framed(over, parts, highest, "survivors")
+
+
+def _wider(lines: Sequence[Line]) -> list[int]:
+    """For each line how many later ones hide a piece of it."""
+
+    def hides(one: Line, other: Line) -> bool:
+        same = one.counts == other.counts
+        return bool((same[1:] & same[:-1]).any())
+
+    return [sum(hides(line, later) for later in lines[at + 1 :]) for at, line in enumerate(lines)]
 
 
 def _framed(over: Axis, parts: Sequence[Markup], highest: int, label: str) -> Markup:
@@ -157,9 +172,9 @@ def _shades(over: Axis, marks: Sequence[Mark]) -> list[Markup]:
     return [tag("rect", x=start, width=round(end - start, 2), class_="out", **size) for start, end in spans]
 
 
-def _upright(over: Axis, mark: Mark) -> Markup:
+def _upright(over: Axis, mark: Mark, style: str | None = None) -> Markup:
     x = _x(over, mark.value)
-    return tag("line", x1=x, y1=_TOP - 4, x2=x, y2=_BASE, class_=f"mark {mark.name}")
+    return tag("line", x1=x, y1=_TOP - 4, x2=x, y2=_BASE, class_=f"mark {mark.name}", style=style)
 
 
 def colour(number: int) -> str:

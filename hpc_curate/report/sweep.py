@@ -17,7 +17,7 @@ from hpc_curate.io import tables
 from hpc_curate.plan import Plan
 from hpc_curate.plural import counted
 from hpc_curate.records import digest
-from hpc_curate.report import thresholds, thresholds_page
+from hpc_curate.report import asked, thresholds, thresholds_page
 from hpc_curate.report.document import Pictures, Sample
 from hpc_curate.report.funnel import COLUMNS
 from hpc_curate.report.thresholds import Selection
@@ -54,6 +54,8 @@ def write(made: Mapping[str, Plan], file: Path) -> bool:
         effects=[one.effects for one in selections],
         cards=thresholds.cards(selections, _NEAR),
         differences=_differences(selections),
+        settings=asked.differences(list(made.values())),
+        plans=[plan.hash for plan in made.values()],
     )
     tables.write_text(file, thresholds_page.render(page, _pictures(page.clip_ids(), selections, list(made.values()))))
     return True

@@ -28,6 +28,7 @@ _SHEETS = 32  # thresholds with pictures: a page stays small however many rules 
 _COLUMNS = 40  # of the matrix
 _SAME = 0.9  # rank correlation from which two columns say nearly the same
 _PAIRS = 12
+_OF_THESE = "of the clips that meet all fixed bounds"  # see clips/rules.py
 # Of what shots writes of a clip these are worth comparing with scores; the others say which clip it is.
 _MEASURED = {"duration_s", "fps", "bits_per_pixel"}
 _PLACES = {f"{kind}_{side}" for kind in ("crop", "clean") for side in "xywh"}
@@ -178,8 +179,10 @@ def said(rule: Rule) -> str:
     parts = [
         f"≥ {short(rule.min)}" if rule.min is not None else "",
         f"≤ {short(rule.max)}" if rule.max is not None else "",
-        f"without the lowest {short(rule.min_percentile)} %" if rule.min_percentile is not None else "",
-        f"without the highest {short(100 - rule.max_percentile)} %" if rule.max_percentile is not None else "",
+        f"without the lowest {short(rule.min_percentile)} % {_OF_THESE}" if rule.min_percentile is not None else "",
+        f"without the highest {short(100 - rule.max_percentile)} % {_OF_THESE}"
+        if rule.max_percentile is not None
+        else "",
         f"one of {', '.join(map(str, rule.allowed))}" if rule.allowed is not None else "",
         f"not {', '.join(map(str, rule.forbidden))}" if rule.forbidden is not None else "",
     ]
@@ -229,7 +232,7 @@ def _card(column: str, selections: Sequence[Selection], near: int) -> Card:
     )
     values = rules.numbers(rules.column(clips, column))
     # Of several selections it would be: by which of them?
-    kept = _kept(clips) if len(selections) == 1 else np.zeros(len(clips), bool)
+    kept = _kept(clips) if len(selections) == 1 else None
     if values is None:
         return Card(column, words, _words(rules.column(clips, column), kept))
     there = ~np.isnan(values)
@@ -237,12 +240,19 @@ def _card(column: str, selections: Sequence[Selection], near: int) -> Card:
         return Card(column, words, None)
     axis = charts.axis(values[there], [one.bound.value for one in moving])
     marks = [one.mark for one in moving] + _gates(column, selections, moving)
-    spread = charts.histogram(axis, values[there & kept], values[there & ~kept], marks)
+    spread = _spread(axis, values, kept, marks)
     if not moving:
         return Card(column, words, spread)
     distinct = {(one.bound.lower, one.bound.value): one for one in reversed(moving)}
     sheets = [one.sheet(near) for one in reversed(distinct.values())] if near else []
     return Card(column, words, spread, _survival(axis, moving), sheets)
+
+
+def _spread(axis: Axis, values: np.ndarray, kept: np.ndarray | None, marks: Sequence[Mark]) -> Markup:
+    there = ~np.isnan(values)
+    if kept is None:
+        return charts.histogram(axis, None, values[there], marks)
+    return charts.histogram(axis, values[there & kept], values[there & ~kept], marks)
 
 
 def _kept(clips: pa.Table) -> np.ndarray:
@@ -288,12 +298,16 @@ def _said(column: str, selections: Sequence[Selection]) -> dict[str, str]:
     return found
 
 
-def _words(values: pa.ChunkedArray, kept: np.ndarray) -> Markup:
-    counted = pa.table({"value": pc.cast(values, pa.string()), "kept": pa.array(kept, pa.bool_())})
-    sums = counted.group_by("value").aggregate([([], "count_all"), ("kept", "sum")])
-    often = sums.sort_by([("count_all", "descending"), ("value", "ascending")]).slice(0, _WORDS).to_pylist()
-    rows = [[row["value"], f"{row['kept_sum']:,}", f"{row['count_all'] - row['kept_sum']:,}"] for row in often]
-    return table(["value", "kept", "not"], [["no value" if row[0] is None else row[0], *row[1:]] for row in rows])
+def _words(values: pa.ChunkedArray, kept: np.ndarray | None) -> Markup:
+    flags = pa.nulls(len(values), pa.bool_()) if kept is None else pa.array(kept, pa.bool_())
+    sums = pa.table({"value": pc.cast(values, pa.string()), "kept": flags}).group_by("value")
+    counts = sums.aggregate([([], "count_all"), ("kept", "sum")])
+    often = counts.sort_by([("count_all", "descending"), ("value", "ascending")]).slice(0, _WORDS).to_pylist()
+    names = ["no value" if row["value"] is None else row["value"] for row in often]
+    if kept is None:
+        return table(["value", "clips"], zip(names, [f"{row['count_all']:,}" for row in often], strict=True))
+    numbers = [[f"{row['kept_sum']:,}", f"{row['count_all'] - row['kept_sum']:,}"] for row in often]
+    return table(["value", "kept", "not"], [[name, *two] for name, two in zip(names, numbers, strict=True)])
 
 
 def _varies(values: np.ndarray) -> bool:

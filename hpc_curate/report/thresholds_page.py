@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hpc_curate.clips.thresholds import Effect, met, side_by_side
-from hpc_curate.plural import counted
+from hpc_curate.plural import counted, noun
 from hpc_curate.report.charts import colour, short
 from hpc_curate.report.document import Pictures, Sample, count, couples, document, gallery, picture, section, tiles
 from hpc_curate.report.markup import Child, Markup, join, table, tag
@@ -44,6 +44,8 @@ class ThresholdsPage:
     correlations: Correlations | None = None
     differences: Mapping[str, Sequence[Sample]] = field(default_factory=dict)  # what one keeps and another does not
     pairs: Mapping[str, Sequence[Sample]] = field(default_factory=dict)  # two after two, next to a similarity
+    settings: Sequence[tuple[str, Sequence[str | None]]] = ()  # in which the plans differ, with the value of each
+    plans: Sequence[str] = ()  # the hash of each
     links: Mapping[str, str] | None = None
 
     def clip_ids(self) -> set[str]:
@@ -60,6 +62,7 @@ def render(page: ThresholdsPage, pictures: Pictures) -> str:
     effects = _compared(page.names, page.effects) if several else removed(page.effects[0])
     parts = [
         tiles(_tiles(page)),
+        section("What differs", _settings(page)) if several else None,
         section("What each rule removes", effects, _TERMS),
         *(section(heading, gallery(samples, pictures)) for heading, samples in page.differences.items()),
         section("Column by column", _cards(page, pictures), _CURVES if several else [_CURVES, _legend(_COLOURS)]),
@@ -73,11 +76,11 @@ def render(page: ThresholdsPage, pictures: Pictures) -> str:
 
 def _tiles(page: ThresholdsPage) -> list[tuple[str, str]]:
     if len(page.names) > 1:
-        labels = [f"clips kept by {name}" for name in page.names]
-        return [(count(one.kept), label) for label, one in zip(labels, page.counts, strict=True)]
+        named = zip(page.names, page.counts, strict=True)
+        return [(count(one.kept), f"{noun(one.kept, 'clip')} kept by {name}") for name, one in named]
     (one,) = page.counts
     return [
-        (count(one.clips), "clips"),
+        (count(one.clips), noun(one.clips, "clip")),
         (count(one.judged), "judged by select"),
         (count(one.passing), "pass all rules"),
         (count(one.kept), "kept, without near-duplicates"),
@@ -92,7 +95,7 @@ def removed(effects: pa.Table) -> Markup | None:
     lines: list[list[Child]] = []
     for name in dict.fromkeys(effects["filter"].to_pylist()):
         rows = effects.filter(pc.equal(effects["filter"], name)).to_pylist()
-        lines.append([tag("b", f"{name}, {rows[0]['judged']:,} clips"), "", "", "", ""])
+        lines.append([tag("b", f"{name}, {counted(rows[0]['judged'], 'clip')}"), "", "", "", ""])
         for row in rows:
             if row["clips"]:
                 numbers = [count(row[key]) for key in ("alone", "first", "clips")]
@@ -127,10 +130,20 @@ def _compared(names: Sequence[str], effects: Sequence[pa.Table]) -> Markup:
         return [tag("span", one.threshold, class_="soft threshold"), tag("b", count(one.alone)), f" / {one.clips:,}"]
 
     lines = [[f"{name}: {kind}", *map(cell, row)] for (name, kind), row in side_by_side(effects).items() if met(row)]
-    heads = [tag("span", tag("i", class_=f"key {colour(at)}"), name) for at, name in enumerate(names)]
+    heads = [tag("span", _key(at), name) for at, name in enumerate(names)]
     return join(
         [tag("p", ["threshold:  ", tag("b", "alone"), " / in total"], class_="soft"), table(["", *heads], lines)]
     )
+
+
+def _settings(page: ThresholdsPage) -> Markup:
+    heads = [tag("span", _key(at), name) for at, name in enumerate(page.names)]
+    rows = [[path, *("–" if value is None else value for value in values)] for path, values in page.settings]
+    return table(["setting", *heads], [*rows, ["plan", *page.plans]], texts=1 + len(heads))
+
+
+def _key(at: int) -> Markup:
+    return tag("i", class_=f"key {colour(at)}")
 
 
 def _cards(page: ThresholdsPage, pictures: Pictures) -> Markup | None:
@@ -152,7 +165,7 @@ def _card(card: Card, names: Sequence[str], pictures: Pictures) -> Markup:
 
 
 def _rule(who: str, text: str, names: Sequence[str]) -> Markup:
-    key = tag("i", class_=f"key {colour(list(names).index(who))}") if who in names and len(names) > 1 else None
+    key = _key(list(names).index(who)) if who in names and len(names) > 1 else None
     return tag("span", key, tag("b", who), f" {text}", class_="rule")
 
 

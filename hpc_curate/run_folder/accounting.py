@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from hpc_curate.clips import align
 from hpc_curate.errors import MergeRefused
 from hpc_curate.records import VIDEOS
+from hpc_curate.run_folder import kinds
 from hpc_curate.stages.select import DUPLICATE
 
 KEPT, REJECTED, FAILED, PENDING = "kept", "rejected", "failed", "pending"
@@ -150,19 +151,17 @@ def funnel(books: Books, final: bool = False) -> pa.Table:
     _check_places(books, clips, final)
     lines = [_line(VIDEOS_IN, videos)]
     barren = videos.filter(pc.equal(videos["clips"], 0))
-    for state, step, column in (
-        (FAILED, "videos failed", "error"),
-        (PENDING, "videos pending", None),
-        (REJECTED, "videos without a clip", None),
-    ):
-        lines += _lost(step, barren.filter(pc.equal(barren["state"], state)), column)
+    failed = barren.filter(pc.equal(barren["state"], FAILED))
+    lines += _lost("videos failed", _by_kind(failed, ["uri", "name"]), "error")
+    for state, step in ((PENDING, "videos pending"), (REJECTED, "videos without a clip")):
+        lines += _lost(step, barren.filter(pc.equal(barren["state"], state)), None)
     lines += _in_no_clip(books.shot_counts)
     lines.append(_line(CLIPS_MADE, clips))
     by_gate = pc.equal(clips["gate_keep"], False).fill_null(False)
     duplicate = pc.equal(clips["reason"], DUPLICATE).fill_null(False)
     by_select = pc.and_(pc.equal(clips["state"], REJECTED), pc.invert(pc.or_(by_gate, duplicate)))
     lines += _lost("rejected by gate", clips.filter(by_gate), "reason")
-    lines += _lost("clips failed", clips.filter(pc.equal(clips["state"], FAILED)), "error")
+    lines += _lost("clips failed", _by_kind(clips.filter(pc.equal(clips["state"], FAILED)), []), "error")
     lines += _lost("rejected by select", clips.filter(by_select), "reason")
     lines += _lost("duplicates", clips.filter(duplicate), None)
     lines += _lost("clips pending", clips.filter(pc.equal(clips["state"], PENDING)), None)
@@ -242,6 +241,12 @@ def _video_states(
     )
     reason = np.where(counts["clips"] == 0, _NO_CLIP, counts["reason"])
     return pa.array(state, pa.string()), pa.array(reason, pa.string(), mask=state != REJECTED)
+
+
+def _by_kind(rows: pa.Table, names: list[str]) -> pa.Table:
+    """With errors that many share, so that each missing video is no line of its own."""
+    told = kinds.of_errors(rows["error"], [rows[name] for name in names])
+    return rows.set_column(rows.column_names.index("error"), "error", told)
 
 
 def _line(step: str, rows: pa.Table) -> dict[str, Any]:

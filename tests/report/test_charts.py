@@ -77,3 +77,21 @@ def test_the_line_of_survivors_falls_from_the_highest_count_and_has_a_dot_at_the
     assert dot and (float(dot[1]), float(dot[2])) == (240.0, middle)
     assert "lower bound at 0.5: 30 survive" in svg
     assert 'class="line upper s1"' in svg
+
+
+def test_clips_that_are_not_told_apart_are_just_counted():
+    svg = histogram(UNIT, None, np.array([0.5]), [])
+    assert ": 1 clip<" in svg
+    assert "kept" not in svg
+
+
+def test_a_line_below_another_is_wide_enough_to_be_seen():
+    counts = np.arange(10, 0, -1)
+    lines = [
+        Line(Mark(0.5, True, "s0"), 5, counts),
+        Line(Mark(0.5, True, "s1"), 5, counts),
+        Line(Mark(0.7, True, "s2"), 3, counts + 20),
+    ]
+    svg = survival(UNIT, np.linspace(0, 1, 10), lines)
+    assert svg.count("stroke-width:6") == 2  # the first line and its mark
+    assert "stroke-width" not in svg.split('class="line lower s1"')[1]

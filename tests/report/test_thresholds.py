@@ -52,7 +52,7 @@ def test_counts_say_how_many_clips_are_left_where():
 
 def test_a_column_has_a_card_with_its_bounds_and_the_clips_on_both_sides():
     motion, codec, fps = thresholds.cards([selection()], near=4)
-    assert motion.said == {"select": "≥ 1 ≤ 6 without the lowest 10 %"}
+    assert motion.said == {"select": "≥ 1 ≤ 6 without the lowest 10 % of the clips that meet all fixed bounds"}
     assert [sheet.bound.lower for sheet in motion.sheets] == [True, False, True]
     below = motion.sheets[0]
     values = [float(sample.note.split(",")[0]) for sample in (*below.outside, *below.inside)]
@@ -73,7 +73,10 @@ def test_a_clip_that_others_reject_too_says_how_many():
 def test_selections_share_a_picture_and_have_a_colour_each():
     several = [selection(name="wide"), selection({**RULES, "motion": {"min": 2}}, "narrow")]
     motion = thresholds.cards(several, near=2)[0]
-    assert motion.said == {"wide": "≥ 1 ≤ 6 without the lowest 10 %", "narrow": "≥ 2"}
+    assert motion.said == {
+        "wide": "≥ 1 ≤ 6 without the lowest 10 % of the clips that meet all fixed bounds",
+        "narrow": "≥ 2",
+    }
     assert motion.survivors.count("<polyline") == 4
     assert 'class="line lower s1"' in motion.survivors
     assert [sheet.bound.value for sheet in motion.sheets].count(2.0) == 1

@@ -229,7 +229,7 @@ def test_it_shows_the_counts_the_reasons_and_their_pictures(page):
 def test_rules_are_counted_and_shown_with_the_clips_next_to_their_bounds(thresholds):
     outline = Outline(thresholds)
     words = "\n".join(outline.text)
-    assert "gate\n ≥ 0.5\nselect\n ≥ 1 ≤ 30 without the lowest 25 %" in words
+    assert "gate\n ≥ 0.5\nselect\n ≥ 1 ≤ 30 without the lowest 25 % of the clips that meet all fixed bounds" in words
     assert "select, 32 clips" in words
     assert "motion above 30\n1\n1\n1\n" in words
     assert "<b>gif</b>\n0\n1\n" in words
