@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+def _as_name(user: str) -> str:
+    return re.sub(r"[^\w.@-]", "_", user)
+
+
 @dataclass(frozen=True)
 class DoneFolder:
     """The records of a stage: one small JSON per unit, and the tables that these are folded into.
@@ -144,7 +148,7 @@ class RunPaths:
 
     def logs(self, stage: str, user: str = "") -> Path:
         """Of a stage; in a run that several may go on with, each of them has a folder in there."""
-        return self.root / "logs" / stage / re.sub(r"[^\w.@-]", "_", user)
+        return self.root / "logs" / stage / _as_name(user)
 
     def logs_of(self, stage: str, job: str) -> list[Path]:
         """Of one job, or of one element of an array: `123_4`; whoever queued it."""
@@ -162,6 +166,10 @@ class RunPaths:
     def again(self, logs: Path, job: str) -> Path:
         """There while a worker of a job wants it to be started again."""
         return logs / f"{job}.again"
+
+    def verdicts(self, user: str) -> Path:
+        """What a person said of clips."""
+        return self.root / "verdicts" / f"{_as_name(user)}.parquet"
 
     @property
     def hydra(self) -> Path:

@@ -1,4 +1,4 @@
-"""Labels that people gave: a table with a column clip_id and one with the label."""
+"""Labels that people gave: a table with a column clip_id and one with the label, or verdicts of `hpc-curate browse`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ import pyarrow.json
 import pyarrow.parquet as pq
 
 from hpc_curate.errors import ConfigError
+from hpc_curate.learning import verdicts
 from hpc_curate.nearest import nearest
 from hpc_curate.records import video_of
 
-_NUMBERS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
+_NUMBERS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, verdicts.ACCEPT: 1.0, verdicts.REJECT: 0.0}
+_TAG = "tag_"
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,13 @@ class Labels:
 def read(path: Path, column: str) -> Labels:
     """The labels of a .csv, .parquet or .jsonl; rows without a label are left out.
 
+    Of verdicts (a file, or a folder with those of several people) the columns are `verdict`, accept or reject, and for
+    each tag that somebody gave `tag_NAME`: true for clips that have it, false for others with a verdict or a tag.
+
     Raises:
         ConfigError: no such file or column, no label at all, or two that contradict each other.
     """
-    table = _table(path)
+    table = _of_verdicts(path) if verdicts.is_verdicts(path) else _table(path)
     for name in ("clip_id", column):
         if name not in table.column_names:
             raise ConfigError(f"{path} has no column '{name}'; {nearest(name, table.column_names)}")
@@ -71,6 +76,13 @@ def read(path: Path, column: str) -> Labels:
     if contradicted := [count["values"] for count in twice if count["counts"] > 1]:
         raise ConfigError(f"{path} has {len(contradicted)} clips with two labels, such as {contradicted[0]}")
     return Labels(ids, [text for _, text in rows])
+
+
+def _of_verdicts(path: Path) -> pa.Table:
+    said = verdicts.combined([path])
+    each = [set(tags) for tags in said["tags"].to_pylist()]
+    tagged = {f"{_TAG}{tag}": [tag in own for own in each] for tag in sorted(set().union(*each))}
+    return pa.table({"clip_id": said["clip_id"], "verdict": said["verdict"], **tagged})
 
 
 def _table(path: Path) -> pa.Table:

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+import contextlib
+import errno
+import fcntl
+import logging
+import math
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from hpc_curate.errors import ConfigError
+from hpc_curate.io import tables
+from hpc_curate.run_folder import privacy
 
 if TYPE_CHECKING:
     from hpc_curate.plan import Plan
 
+log = logging.getLogger(__name__)
+
 Word = Literal["accept", "reject"]
+ACCEPT: Word = "accept"
+REJECT: Word = "reject"
 
 VERDICTS = pa.schema(
     [
@@ -26,6 +43,13 @@ VERDICTS = pa.schema(
         ("audit", pa.bool_()),  # given blind, to a clip that chance chose
     ]
 )
+COMBINED = pa.schema([VERDICTS.field(name) for name in ("clip_id", "verdict", "tags")])
+
+_MODES = {False: 0o600, True: 0o660}  # by whether the run is shared
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+_Z = 1.959964  # of 95 %, two-sided, in the normal distribution
+
+_writing = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -38,7 +62,7 @@ class Verdict:
     tags: tuple[str, ...] = ()
     note: str = ""
     audit: bool = False
-    at: datetime | None = None  # None: when it is written
+    at: datetime | None = None  # with a time zone; None: when it is written
 
 
 @dataclass(frozen=True)
@@ -50,29 +74,111 @@ class VerdictFile:
     mode: int | None = None  # of the file; None: as the umask says
 
     def read(self) -> pa.Table:
-        """Rows of `VERDICTS`; none where nothing was said yet."""
-        raise NotImplementedError
+        """Rows of `VERDICTS`; none where nothing was said yet.
+
+        Raises:
+            ConfigError: the file is something else.
+        """
+        return _read(self.path) if self.path.exists() else VERDICTS.empty_table()
 
     def add(self, verdicts: Sequence[Verdict]) -> pa.Table:
-        """Write them down; returns all rows as they are now."""
-        raise NotImplementedError
+        """Write them down; returns all rows as they are now.
+
+        Raises:
+            ConfigError: the file is something else.
+            EnvironmentFault: the disk is full, or the file system is at fault.
+        """
+        now = datetime.now(timezone.utc)
+        with _alone(self.path):
+            rows = {(row["clip_id"], row["audit"]): row for row in self.read().to_pylist()}
+            for one in verdicts:
+                tags = sorted({tag.strip() for tag in one.tags} - {""})
+                row = {**asdict(one), "tags": tags, "by": self.by, "at": one.at or now}
+                rows[one.clip_id, one.audit] = row
+            table = pa.Table.from_pylist([rows[key] for key in sorted(rows)], schema=VERDICTS)
+            tables.publish(self.path.absolute(), partial(self._write, table))
+        return table
+
+    def _write(self, table: pa.Table, path: Path) -> None:
+        pq.write_table(table, path, compression="zstd")
+        if self.mode is not None:
+            path.chmod(self.mode)
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Nobody else writes to the file: no thread, and no process where the file system has locks."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _writing, path.with_name(f".{path.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            log.warning("%s: the file system has no locks; write verdicts from one process at a time", path.parent)
+        yield
 
 
 def of_run(plan: Plan, user: str | None = None) -> VerdictFile:
     """`RUN/verdicts/USER.parquet`, for those who may see the run; the user is who runs this process."""
-    raise NotImplementedError
+    who = user or privacy.me()
+    path = plan.paths.verdicts(who)
+    privacy.make_folder(path.parent, plan.settings)
+    return VerdictFile(path, who, _MODES[privacy.shareable(plan.settings)])
+
+
+def files(paths: Sequence[Path]) -> list[Path]:
+    """Files, and those in folders, in a fixed order.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    found = [file for path in paths for file in (path.glob("*.parquet") if path.is_dir() else [path])]
+    if missing := [path for path in found if not path.is_file()]:
+        raise ConfigError(f"verdicts {missing[0]}: no such file")
+    if not found:
+        raise ConfigError(f"verdicts {', '.join(map(str, paths)) or 'of nobody'}: there is no .parquet file")
+    return sorted(set(found))
+
+
+def is_verdicts(path: Path) -> bool:
+    """Whether this is a file that was written here, or a folder of such."""
+    return path.is_dir() or (path.suffix == ".parquet" and path.is_file() and _has_columns(pq.read_schema(path)))
 
 
 def combined(paths: Sequence[Path]) -> pa.Table:
-    """What all say together: clip_id, verdict, tags (list), one row for each clip that has either, by clip_id.
+    """What all say together, as rows of `COMBINED`: one for each clip that has a verdict or a tag, by clip_id.
 
-    Of one person the last word counts, audit or not. Where people contradict each other, reject wins: a fault that one
-    of them has seen does not go away because another has not. Tags are all of theirs.
+    Of one person the last verdict counts, given in an audit or not. Where people contradict each other, reject wins: a
+    fault that one of them has seen does not go away because another has not. Tags are all of theirs.
 
     Args:
         paths: files, and folders of files.
+
+    Raises:
+        ConfigError: there is none, or one is something else.
     """
-    raise NotImplementedError
+    rows = [row for path in files(paths) for row in _read(path).to_pylist()]
+    latest: dict[tuple[str, str, bool], dict[str, Any]] = {}
+    for row in sorted(rows, key=lambda row: row["at"]):
+        latest[row["clip_id"], row["by"], row["audit"]] = row
+    words: dict[str, dict[str, str]] = {}  # by clip and person
+    tags: dict[str, set[str]] = {}
+    for row in sorted(latest.values(), key=lambda row: row["at"]):
+        tags.setdefault(row["clip_id"], set()).update(row["tags"] or ())
+        if row["verdict"]:
+            words.setdefault(row["clip_id"], {})[row["by"]] = row["verdict"]
+    told = [
+        {"clip_id": clip, "verdict": _together(words.get(clip, {})), "tags": sorted(tags[clip])}
+        for clip in sorted(tags)
+        if tags[clip] or clip in words
+    ]
+    return pa.Table.from_pylist(told, schema=COMBINED)
+
+
+def _together(words: Mapping[str, str]) -> str | None:
+    """One verdict of several people's."""
+    return REJECT if REJECT in words.values() else ACCEPT if words else None
 
 
 @dataclass(frozen=True)
@@ -87,5 +193,35 @@ class DefectRate:
 
 
 def defect_rate(verdicts: pa.Table) -> DefectRate | None:
-    """From the audits among rows of `VERDICTS`; None: nothing was audited."""
-    raise NotImplementedError
+    """From the audits among rows of `VERDICTS`; None: nothing was audited.
+
+    The interval is Wilson's, from the score test (E. B. Wilson, Journal of the American Statistical Association 22,
+    1927, 209-212), which stays between 0 and 1 and holds for few clips and for rates near 0, where the usual one fails
+    (L. D. Brown, T. T. Cai, A. DasGupta, Statistical Science 16, 2001, 101-133).
+    """
+    words = verdicts.filter(verdicts["audit"])["verdict"].drop_null()
+    judged, rejected = len(words), pc.sum(pc.equal(words, REJECT)).as_py() or 0
+    if not judged:
+        return None
+    rate, spread = rejected / judged, _Z**2 / judged
+    middle = (rate + spread / 2) / (1 + spread)
+    half = _Z / (1 + spread) * math.sqrt(rate * (1 - rate) / judged + spread / (4 * judged))
+    return DefectRate(judged, rejected, rate, max(0.0, middle - half), min(1.0, middle + half))
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ConfigError(f"verdicts {path} cannot be read: {str(error).splitlines()[0]}") from error
+    if not _has_columns(table.schema):
+        raise ConfigError(f"{path} holds no verdicts; they have the columns {', '.join(VERDICTS.names)}")
+    table = table.select(VERDICTS.names).cast(VERDICTS)
+    strange = set(pc.unique(table["verdict"]).to_pylist()) - {ACCEPT, REJECT, None}
+    if strange:
+        raise ConfigError(f"{path}: a verdict is {ACCEPT}, {REJECT} or null, not {sorted(strange)[0]!r}")
+    return table
+
+
+def _has_columns(schema: pa.Schema) -> bool:
+    return set(VERDICTS.names) <= set(schema.names)

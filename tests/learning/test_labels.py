@@ -2,6 +2,7 @@ import pytest
 
 from hpc_curate.errors import ConfigError
 from hpc_curate.learning import labels
+from hpc_curate.learning.verdicts import Verdict, VerdictFile
 
 
 def written(tmp_path, text, name="labels.csv"):
@@ -44,3 +45,18 @@ def test_a_file_that_is_none_of_the_kinds_or_not_there_is_refused(tmp_path):
         labels.read(tmp_path / "labels.xlsx", "label")
     with pytest.raises(ConfigError, match="cannot be read"):
         labels.read(tmp_path / "absent.csv", "label")
+
+
+def test_verdicts_of_several_people_are_labels_and_so_is_each_tag(tmp_path):
+    VerdictFile(tmp_path / "ann.parquet", "ann").add(
+        [Verdict("a_0_9", "reject", ("blurry",)), Verdict("b_0_9", "accept")]
+    )
+    VerdictFile(tmp_path / "bob.parquet", "bob").add(
+        [Verdict("a_0_9", "accept"), Verdict("c_0_9", None, ("low light",))]
+    )
+    found = labels.read(tmp_path, "verdict")
+    assert found.texts == ["reject", "accept"] and found.numbers().tolist() == [0, 1]
+    assert labels.read(tmp_path, "tag_low light").numbers().tolist() == [0, 0, 1]
+    assert labels.read(tmp_path / "ann.parquet", "tag_blurry").numbers().tolist() == [1, 0]
+    with pytest.raises(ConfigError, match="no column 'tag_blury'; did you mean 'tag_blurry'"):
+        labels.read(tmp_path, "tag_blury")
