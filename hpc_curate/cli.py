@@ -18,6 +18,10 @@ _RUN_HELP = (
     "curate: what follows are Hydra overrides (input=… run_dir=… launch=local|slurm|inline, -m sweeps), but for "
     "--dry-run [--json | --whole], which says what it would do and does nothing"
 )
+_FETCH_HELP = (
+    "bring videos from stores, hubs and the web into a run folder, once, with licence and provenance; it is "
+    "run recipe=fetch, and takes what run takes. Then: run input=THAT_FOLDER"
+)
 _DOCTOR_HELP = "whether run would work, with the same overrides, on this machine, on the cluster and on its nodes"
 _PREVIEW_HELP = "a grid of sampled videos or clips, all playing at once: of a folder, a store, or a run as it stands"
 
@@ -30,10 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[:1] == ["help"]:
         arguments = [*arguments[1:2], "--help"]
     try:
-        if arguments[:1] == ["run"]:
+        if arguments[:1] in (["run"], ["fetch"]):
             from hpc_curate import run
 
-            return run.main(arguments[1:])
+            return run.main([*(["recipe=fetch"] if arguments[0] == "fetch" else []), *arguments[1:]])
         if arguments[:1] == ["doctor"]:
             from hpc_curate.planning import doctor
 
@@ -66,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     verbs.add_parser("help", help="this; help VERB: more about one")
     verbs.add_parser("run", help=_RUN_HELP, add_help=False)
+    verbs.add_parser("fetch", help=_FETCH_HELP, add_help=False)
 
     verbs.add_parser("doctor", help=_DOCTOR_HELP, add_help=False)
     _add_looking(verbs)
@@ -157,7 +162,10 @@ def _add_learning(verbs: Verbs) -> None:
         verb = verbs.add_parser(name, help=text, description=text)
         fit = verb.add_subparsers(dest="action", required=True, metavar="fit").add_parser("fit", help=text)
         fit.set_defaults(module="hpc_curate.learning.verbs")
-        fit.add_argument("labels", type=Path, help="a .csv, .parquet or .jsonl with a column clip_id and the label's")
+        labels = (
+            "a .csv, .parquet or .jsonl with a column clip_id and the label's; or RUN/verdicts, with --label verdict"
+        )
+        fit.add_argument("labels", type=Path, help=labels)
         fit.add_argument("run", type=Path, metavar="RUN", help="the run folder that the clips are in")
         fit.add_argument("--plan", help="a plan's hash, or its first digits; default: the last plan")
         fit.add_argument("-o", "--output", type=Path, required=True, help="weights.json; weights.html says how good")

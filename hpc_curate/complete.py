@@ -10,7 +10,7 @@ def candidates(line: str) -> list[str]:
     words = line.split(" ")
     if len(words) < 3:
         return [verb for verb in cli.verbs() if verb.startswith(words[-1])]
-    if words[1] not in ("run", "doctor"):
+    if words[1] not in ("run", "fetch", "doctor"):
         return []
     return _overrides(" ".join(words[2:]))
 

@@ -171,6 +171,13 @@ def remote(uri: str) -> bool:
     return found is not None and found[1] != "file"
 
 
+def on_disk(uri: str) -> str | None:
+    """The path of the file that a video lies in, which may be a tar (wds://); None: it comes over a network."""
+    if uri.startswith("wds://"):
+        return os.fsdecode(urllib.parse.unquote_to_bytes(uri[len("wds://") :].partition("#")[0]))
+    return None if remote(uri) else local_path(uri)
+
+
 def local_path(uri: str) -> str:
     """The inverse of `local_uri`."""
     if uri.startswith("file://"):

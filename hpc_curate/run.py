@@ -24,7 +24,7 @@ from hpc_curate.overrides import Words, compose
 from hpc_curate.plan import Plan
 from hpc_curate.planning import evidence, outlook, pilot, proposal
 from hpc_curate.plural import counted
-from hpc_curate.records import remote
+from hpc_curate.records import on_disk
 from hpc_curate.report import funnel, sweep
 from hpc_curate.run_folder import books, privacy
 from hpc_curate.run_folder.ledger import Ledger
@@ -192,7 +192,8 @@ def check(settings: dict[str, Any]) -> None:
 
 def _check_apart(source: str, run_dir: str) -> None:
     """What a run makes does not belong among its videos, nor may it be read as such."""
-    if not remote(source) and sources.absolute(source).is_relative_to(sources.absolute(run_dir)):
+    place = on_disk(source)
+    if place is not None and sources.absolute(place).is_relative_to(sources.absolute(run_dir)):
         raise ConfigError(f"input={source} lies in run_dir={run_dir}: give the run a folder of its own")
 
 

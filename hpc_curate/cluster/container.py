@@ -24,7 +24,7 @@ from hpc_curate.io import delivery
 from hpc_curate.io.paths import RunPaths
 from hpc_curate.nearest import nearest
 from hpc_curate.plan import Plan
-from hpc_curate.records import local_path, remote
+from hpc_curate.records import on_disk
 
 # Runs on the node, once per task, because Slurm tells each task something else. The names and values of variables go
 # from one environment to the other and never stand in an argument, which every user of the node could read. `exec`
@@ -113,7 +113,7 @@ def check(settings: Mapping[str, Any]) -> Container:
     for name in made.pass_env:
         if not (name.isidentifier() and name.isascii()):
             raise ConfigError(f"container.pass_env has '{name}'; it takes names of variables, without values")
-    if made.network == "none" and (made.kind == "pyxis" or remote(str(settings["input"]))):
+    if made.network == "none" and (made.kind == "pyxis" or on_disk(str(settings["input"])) is None):
         why = "pyxis cannot take it away" if made.kind == "pyxis" else "tasks fetch the videos over it"
         raise ConfigError(f"container.network=none: {why}; container.network=host")
     absolute = Container(**{**vars(made), **_absolute(made)})
@@ -168,8 +168,8 @@ def binds(settings: Container, plan: Plan, stage: str) -> list[Bind]:
 
 def _videos(plan: Plan, settings: Container) -> list[str]:
     """The folders of all videos that the run folder knows."""
-    source = str(plan.settings["input"])
-    root = None if remote(source) else str(sources.absolute(source))
+    source = on_disk(str(plan.settings["input"]))
+    root = None if source is None else str(sources.absolute(source))
     roots = [root] if root and Path(root).is_dir() else []
     folders, others_too = _folders(plan.paths, plan.units)
     if others_too and settings.network == "none":
@@ -183,7 +183,7 @@ def _videos(plan: Plan, settings: Container) -> list[str]:
 def _folders(paths: RunPaths, _units: int) -> tuple[tuple[str, ...], bool]:
     """The folders of the videos of local disks, and whether there are others. Asked for with every array."""
     found = pc.unique(pc.replace_substring_regex(units.all_videos(paths)["uri"], "[^/]*$", "")).to_pylist()
-    local = [local_path(folder) for folder in found if not remote(folder)]
+    local = [folder for uri in found if (folder := on_disk(uri)) is not None]
     return tuple(sorted(folder.rstrip("/") for folder in local)), len(local) < len(found)
 
 

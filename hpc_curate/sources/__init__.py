@@ -39,6 +39,7 @@ class Transport:
 
     tool = ""  # that does it, for the provenance
     tells_licence = False  # whether `fetch` may say `licence`
+    direct = False  # whether videos need not be fetched once for all: scan and cut may each ask for every one
 
     def __init__(self, settings: SourceSettings) -> None:
         raise NotImplementedError
@@ -194,15 +195,19 @@ def _look(uri: str) -> tuple[int, str]:
 
 
 def refuse_unfetched(found: pa.Table) -> None:
-    """Scan and cut would each ask for every video: only an object store is made for that.
+    """Scan and cut would each ask for every video: few sources are made for that.
 
     Raises:
         ConfigError: with the first URI that has to be fetched before.
     """
-    schemes = {uri.partition("://")[0] for uri in found["uri"].to_pylist() if remote(uri)} - {"s3"}
-    for scheme in sorted(schemes):
+    for scheme in sorted(scheme for scheme in schemes(found) if not transports()[scheme].direct):
         first = found.filter(pc.starts_with(found["uri"], f"{scheme}://"))["uri"][0]
-        raise ConfigError(f"{first}: fetch it first, hpc-curate run recipe=fetch input=… run_dir=RAW; then input=RAW")
+        raise ConfigError(f"{first}: fetch it first, hpc-curate fetch input=… run_dir=RAW; then input=RAW")
+
+
+def schemes(found: pa.Table) -> set[str]:
+    """The schemes of entries that are not local files."""
+    return {uri.partition("://")[0] for uri in found["uri"].to_pylist() if remote(uri)}
 
 
 def has_extension(name: str, settings: SourceSettings) -> bool:

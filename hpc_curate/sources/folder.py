@@ -42,7 +42,9 @@ def entries(source: str, settings: SourceSettings) -> pa.Table:
             f"{error.filename}: cannot be read: {error.strerror}; change its rights or move it"
         ) from error
     if not paths:
-        raise ConfigError(f"input={source} holds no video; source.extensions are {', '.join(settings.extensions)}")
+        known = f"source.extensions are {', '.join(settings.extensions)}"
+        hint = f"of the videos in its tars: input=wds://{source}" if any(root.rglob("*.tar")) else known
+        raise ConfigError(f"input={source} holds no video; {hint}")
     uris = [local_uri(path) for path in paths]
     below = len(str(root).rstrip("/")) + 1
     return sources.tabulate(uris, [sources.printable(path[below:]) for path in paths], sources.look(uris))

@@ -44,6 +44,7 @@ class Transport(sources.Transport):
     """Objects, one at a time."""
 
     tool = "s5cmd"
+    direct = True
 
     def __init__(self, settings: SourceSettings) -> None:
         self._store = ObjectStore(settings)

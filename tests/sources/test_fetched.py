@@ -45,8 +45,8 @@ def test_what_was_fetched_is_curated_with_its_licence_and_provenance(
         )
         words = [f"input={listing}", f"run_dir={raw}", "launch=inline", "source.web.private_hosts=[127.0.0.1]"]
         assert cli.main(["run", f"input={listing}", f"run_dir={run}"]) == 2
-        assert "fetch it first, hpc-curate run recipe=fetch" in capsys.readouterr().err
-        assert cli.main(["run", "recipe=fetch", *words, "stage.fetch.licences=[CC-BY-4.0]"]) == 0
+        assert "fetch it first, hpc-curate fetch input=" in capsys.readouterr().err
+        assert cli.main(["fetch", *words, "stage.fetch.licences=[CC-BY-4.0]"]) == 0
         said = capsys.readouterr().out
         assert "2 of 6 videos came\n  2 not asked for, such as: licence" in said
         assert "  2 could not be had, such as: " in said and f"stage.fetch.have={raw}" in said
@@ -54,7 +54,7 @@ def test_what_was_fetched_is_curated_with_its_licence_and_provenance(
         (tmp_path / "site" / "wrong.mp4").write_bytes(make_video("late.mp4").read_bytes())
         video.unlink()  # what came is not asked for again
         again = [*words, f"run_dir={tmp_path / 'again'}", f"stage.fetch.have={raw}", "stage.fetch.licences=[CC-BY-4.0]"]
-        assert cli.main(["run", "recipe=fetch", *again]) == 0
+        assert cli.main(["fetch", *again]) == 0
         assert "3 of 6 videos came" in capsys.readouterr().out
     with (tmp_path / "videos.csv").open() as file:
         errors = {row["source_uri"].rpartition("/")[2]: row["error"] for row in csv.DictReader(file)}

@@ -23,5 +23,5 @@ def test_lists_may_mix_files_and_addresses(make_video, tmp_path):
     )
     found = sources.entries(str(tmp_path / "list.txt"), SourceSettings())
     assert found["name"].to_pylist() == ["here.mp4", "deep/there.mp4", "x.mp4"]
-    with pytest.raises(ConfigError, match="videos.example/deep/there.mp4: fetch it first, .* recipe=fetch"):
+    with pytest.raises(ConfigError, match="videos.example/deep/there.mp4: fetch it first, hpc-curate fetch input="):
         sources.refuse_unfetched(found)

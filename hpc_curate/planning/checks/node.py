@@ -21,7 +21,7 @@ from hpc_curate.errors import ConfigError, CurateError
 from hpc_curate.io import child, delivery, s5cmd, tables
 from hpc_curate.plan import Plan
 from hpc_curate.planning.checks import OK, RED, WARNING, Finding, storage
-from hpc_curate.records import remote
+from hpc_curate.records import on_disk
 
 Facts = dict[str, Any]
 
@@ -178,8 +178,8 @@ def _bytes_of(path: Path) -> int:
 
 def _input(plan: Plan) -> str:
     """Why the input cannot be read here; empty where it can, or where it is in a store."""
-    text = str(plan.settings["input"])
-    if remote(text):
+    text = on_disk(str(plan.settings["input"]))
+    if text is None:
         return ""
     path = sources.absolute(text)
     try:
