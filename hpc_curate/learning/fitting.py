@@ -45,6 +45,27 @@ class Fitted:
     bins: list[Bin]
     features: tuple[utility.Feature, ...] = ()
 
+    @property
+    def doubts(self) -> list[str]:
+        """In which figures it is no better than what needs no model: the same answer for every clip."""
+        return [
+            f"{name} {self.figures[name]:.3f}, {than} {self.figures[than]:.3f}"
+            for name, than in _BASELINES.items()
+            if name in self.figures and not _better(self.figures[name], self.figures[than], name)
+        ]
+
+
+# What the same answer for every clip would reach: the shares of the labels as chances, the likeliest label, the mean.
+_BASELINES = {
+    "brier": "brier_of_the_shares",
+    "accuracy": "accuracy_of_the_likeliest",
+    "rmse": "rmse_of_the_mean",
+}
+
+
+def _better(value: float, baseline: float, name: str) -> bool:
+    return value > baseline if name == "accuracy" else value < baseline
+
 
 def fit_utility(plan: Plan, labels: Labels, columns: Sequence[str] | None, settings: Settings) -> Fitted:
     """Columns to labels.
@@ -60,8 +81,8 @@ def fit_utility(plan: Plan, labels: Labels, columns: Sequence[str] | None, setti
         raise ConfigError(f"{', '.join(unknown)}: no score of this run; there are {', '.join(scores(plan))}")
     clips = columns_of(plan, labels.ids, ["start_pts", *makers])
     rows = _there(clips["start_pts"], labels)
-    labels = labels.among(rows)
-    values, wanted = utility.values_of(clips.take(rows), list(makers)), labels.numbers()
+    there = labels.among(rows)
+    values, wanted = utility.values_of(clips.take(rows), list(makers)), there.numbers()
     if len(np.unique(wanted)) < 2:
         raise ConfigError("all labels are the same; there is nothing to learn")
 
@@ -76,11 +97,11 @@ def fit_utility(plan: Plan, labels: Labels, columns: Sequence[str] | None, setti
     model = on(np.arange(len(wanted)))
     logistic = model.kind == utility.LOGISTIC
     classes = wanted.astype(np.int64) if logistic else np.zeros(len(wanted), np.int64)
-    fold = folds.by_video(labels.videos(), classes, settings.folds)
+    fold = folds.by_video(there.videos(), classes, settings.folds)
     predicted = folds.out_of_fold(fold, without)
     bins = figures.reliability(predicted, wanted)
     found = _of_chances(predicted, classes, bins) if logistic else _of_ratings(predicted, wanted)
-    found |= {"plcc": figures.correlation(predicted, wanted), **_counted(labels, fold)}
+    found |= {"plcc": figures.correlation(predicted, wanted), **_counted(labels, there, fold)}
     return Fitted(utility.as_json(model, _about(settings, found, bins)), found, bins, model.features)
 
 
@@ -95,11 +116,11 @@ def fit_probe(plan: Plan, labels: Labels, settings: Settings) -> Fitted:
     """
     clips = columns_of(plan, labels.ids, ["embedding", "embedding_model"])
     rows = _there(clips["embedding"], labels)
-    labels, clips = labels.among(rows), clips.take(rows)
+    there, clips = labels.among(rows), clips.take(rows)
     _, x = vectors(clips["embedding"])
-    names, classes = np.unique(np.array(labels.texts), return_inverse=True)
+    names, classes = np.unique(np.array(there.texts), return_inverse=True)
     if len(names) < 2:
-        raise ConfigError(f"every label is {labels.texts[0]!r}; a probe tells at least two apart")
+        raise ConfigError(f"every label is {there.texts[0]!r}; a probe tells at least two apart")
 
     def on(some: np.ndarray) -> Linear:
         return probe.fit(x[some], classes[some], len(names), settings.l2)
@@ -112,14 +133,14 @@ def fit_probe(plan: Plan, labels: Labels, settings: Settings) -> Fitted:
         by = linear.temperature(scored[some], classes[some])
         return lambda mine: scored[mine] / by
 
-    fold = folds.by_video(labels.videos(), classes, settings.folds)
+    fold = folds.by_video(there.videos(), classes, settings.folds)
     scored = folds.out_of_fold(fold, without)
     chances = linear.softmax(folds.out_of_fold(fold, cooled))
     whole, by = on(np.arange(len(classes))), linear.temperature(scored, classes)
     found, bins = _of_choices(chances, classes)
     _, uncooled = _of_choices(linear.softmax(scored), classes)
     found |= {"calibration_error_without_temperature": figures.calibration_error(uncooled), "temperature": by}
-    found |= _counted(labels, fold)
+    found |= _counted(labels, there, fold)
     found |= {f"clips_of_{name}": int((classes == at).sum()) for at, name in enumerate(names)}
     made_for = str(one_model(clips["embedding_model"]))
     model = probe.Probe(tuple(names.tolist()), made_for, Linear(whole.weights / by, whole.intercepts / by))
@@ -163,7 +184,7 @@ def _of_chances(predicted: np.ndarray, classes: np.ndarray, bins: Sequence[Bin])
     chances = np.column_stack([1 - predicted, predicted])
     return {
         "auc": figures.auc(predicted, classes == 1),
-        "brier": figures.brier(chances, classes),
+        **_brier(chances, classes),
         "log_loss": figures.log_loss(chances, classes),
         "calibration_error": figures.calibration_error(bins),
         "useful_share": float(classes.mean()),
@@ -185,15 +206,29 @@ def _of_choices(chances: np.ndarray, classes: np.ndarray) -> tuple[dict[str, Any
     each = [figures.auc(chances[:, at], classes == at) for at in range(chances.shape[1])]
     return {
         "accuracy": float(right.mean()),
+        "accuracy_of_the_likeliest": float(np.bincount(classes).max() / len(classes)),
         "auc": float(np.mean([value for value in each if value is not None])),  # each label against the rest
-        "brier": figures.brier(chances, classes),
+        **_brier(chances, classes),
         "log_loss": figures.log_loss(chances, classes),
         "calibration_error": figures.calibration_error(bins),
     }, bins
 
 
-def _counted(labels: Labels, fold: np.ndarray) -> dict[str, Any]:
-    return {"clips": len(labels.ids), "videos": len(set(labels.videos())), "folds": int(fold.max()) + 1}
+def _brier(chances: np.ndarray, classes: np.ndarray) -> dict[str, float]:
+    shares = np.bincount(classes, minlength=chances.shape[1]) / len(classes)
+    return {
+        "brier": figures.brier(chances, classes),
+        "brier_of_the_shares": figures.brier(np.broadcast_to(shares, chances.shape), classes),
+    }
+
+
+def _counted(labels: Labels, there: Labels, fold: np.ndarray) -> dict[str, Any]:
+    return {
+        "clips": len(there.ids),
+        "videos": len(set(there.videos())),
+        "folds": int(fold.max()) + 1,
+        "labels_of_no_clip": len(labels.ids) - len(there.ids),
+    }
 
 
 def _about(settings: Settings, found: dict[str, Any], bins: Sequence[Bin]) -> dict[str, Any]:

@@ -65,7 +65,10 @@ def read(path: Path, column: str) -> Labels:
     table = _of_verdicts(path) if verdicts.is_verdicts(path) else _table(path)
     for name in ("clip_id", column):
         if name not in table.column_names:
-            raise ConfigError(f"{path} has no column '{name}'; {nearest(name, table.column_names)}")
+            raise ConfigError(
+                f"{path} has no column '{name}'; {nearest(name, table.column_names)}. Labels have a column clip_id, as "
+                "hpc-curate table writes it, and one of the labels, which --label names"
+            )
     table = table.select(["clip_id", column]).cast(pa.schema([("clip_id", pa.string()), (column, pa.string())]))
     given = {(clip, text.strip()) for clip, text in zip(*table.to_pydict().values(), strict=True) if clip and text}
     rows = sorted((clip, text) for clip, text in given if text)

@@ -12,7 +12,10 @@ from hpc_curate.errors import ConfigError
 from hpc_curate.io import tables
 from hpc_curate.learning import labels, page
 from hpc_curate.learning.fitting import Fitted, Settings, fit_probe, fit_utility
+from hpc_curate.plan import Plan
+from hpc_curate.plural import counted
 from hpc_curate.report.text import aligned
+from hpc_curate.stage import Merge
 
 _SHOWN = 12  # weights, in the terminal
 
@@ -25,7 +28,8 @@ def utility(given: argparse.Namespace) -> int:
     _publish(given.output, f"Utility: {given.label} of {given.labels.name}", found)
     strongest = sorted(found.features, key=lambda one: -abs(one.weight))[:_SHOWN]
     print(aligned([["weight of one deviation", ""], *([one.column, f"{one.weight:+.3f}"] for one in strongest)]))
-    print(f"\nuse it: hpc-curate run … stage.utility.model_path={given.output}")
+    print()
+    _recommend(found, plan, "utility", f"stage.utility.model_path={given.output}")
     return 0
 
 
@@ -34,8 +38,22 @@ def probe(given: argparse.Namespace) -> int:
     plan = plans.load_latest(given.run, given.plan)
     found = fit_probe(plan, labels.read(given.labels, given.label), Settings(given.l2, given.folds))
     _publish(given.output, f"Probe: {given.label} of {given.labels.name}", found)
-    print(f"use it: hpc-curate run … +stage.probe.paths.{given.label}={given.output}, with stage probe in the recipe")
+    _recommend(found, plan, "probe", f"+stage.probe.paths.{given.label}={given.output}")
     return 0
+
+
+def _recommend(found: Fitted, plan: Plan, stage: str, setting: str) -> None:
+    """What to type next, unless the same answer for every clip is as good."""
+    if doubts := found.doubts:
+        print(f"no better than the same answer for every clip ({'; '.join(doubts)}): do not use it yet;")
+        print("label more clips, of more videos, and fit again")
+        return
+    stages = list(plan.steps)
+    if stage not in stages:
+        merges = [at for at, name in enumerate(stages) if isinstance(plan.steps[name].stage, Merge)]
+        stages.insert(min(merges, default=len(stages)), stage)
+        setting = f"stage=[{','.join(stages)}] {setting}"
+    print(f"use it: hpc-curate run … {setting}")
 
 
 def _publish(output: Path, title: str, found: Fitted) -> None:
@@ -55,6 +73,8 @@ def _publish(output: Path, title: str, found: Fitted) -> None:
         raise ConfigError(f"--output {output} cannot be written: {error.strerror or error}") from error
     print(f"{output} and {output.with_suffix('.html')}; each clip predicted without its own video:")
     print(aligned([[name, value] for name, value in figures.items()]) + "\n")
+    if absent := found.figures["labels_of_no_clip"]:
+        print(f"{counted(absent, 'label')} left out: this run has no such clip\n")
 
 
 def _in_words(figures: Mapping[str, Any]) -> dict[str, str]:

@@ -91,13 +91,17 @@ def test_a_probe_tells_animation_from_live_footage_in_videos_without_labels(
 ) -> None:
     weights = tmp_path / "style.json"
     assert cli.main(["probe", "fit", str(labelled), str(run), "-o", str(weights), "--label", "style"]) == 0
-    assert "each clip predicted without its own video" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "each clip predicted without its own video" in said
+    assert "1 label left out: this run has no such clip" in said
+    stages = "stage=[scan,shots,embed,utility,probe]"
+    assert f"use it: hpc-curate run … {stages} +stage.probe.paths.style={weights}" in said
     fitted = json.loads(weights.read_text())["fitted"]
     assert fitted["figures"]["videos"] == 6
     assert fitted["figures"]["accuracy"] > 0.75  # a coin has one half
     assert "<svg" in weights.with_suffix(".html").read_text()
 
-    stages = ["stage=[scan,shots,embed,utility,probe]", f"+stage.probe.paths.style={weights}"]
+    stages = [stages, f"+stage.probe.paths.style={weights}"]
     curate("run", f"input={videos}", f"run_dir={run}", *stages, *SETTINGS)
     unseen = [clip for clip in clips(run, tmp_path) if "unseen" in clip["name"]]
     assert len(unseen) >= 5
@@ -122,6 +126,27 @@ def test_utility_is_fitted_to_labels_and_computed_without_a_frame(
     for clip in clips(run, tmp_path):
         values = np.array([[np.nan if clip[name] is None else clip[name] for name in model.columns]], np.float64)
         assert clip["utility"] == pytest.approx(model.predict(values)[0], abs=1e-4)
+
+
+def test_a_model_that_is_no_better_than_one_answer_for_every_clip_is_not_recommended(
+    run: Path, labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two videos of a kind the clips of one are good and those of the other bad: neither tells of the other."""
+    good = {"film-a.mp4": 1, "film-b.mp4": 0, "session.mp4": 1, "street.mp4": 0}
+    seen = [(clip["clip_id"], good[clip["name"]]) for clip in clips(run, tmp_path) if clip["name"] in good]
+    path = tmp_path / "contrary.csv"
+    lines = [
+        f"{clip},{value},{('bad', 'good')[value]},{1 + 3 * value + at % 2}" for at, (clip, value) in enumerate(seen)
+    ]
+    path.write_text("clip_id,useful,which,stars\n" + "\n".join(lines) + "\n")
+    fits = (("utility", "useful", "brier"), ("probe", "which", "accuracy"), ("utility", "stars", "rmse"))
+    for verb, label, figure in fits:
+        words = [verb, "fit", str(path), str(run), "-o", str(tmp_path / "weights.json"), "--label", label]
+        assert cli.main(words) == 0
+        said = capsys.readouterr().out
+        figures = json.loads((tmp_path / "weights.json").read_text())["fitted"]["figures"]
+        assert f"{figure} {figures[figure]:.3f}" in said and "do not use it yet" in said
+        assert "use it: " not in said
 
 
 def test_ratings_are_fitted_in_their_own_unit(run: Path, labelled: Path) -> None:
