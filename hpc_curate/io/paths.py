@@ -104,7 +104,10 @@ class RunPaths:
 
     def merged(self, stage: str, question: str) -> Path:
         """The signature that a merge was found to have, for the tasks behind it."""
-        return self.root / stage / "merged" / f"{question}.json"
+        return self.merged_folder(stage) / f"{question}.json"
+
+    def merged_folder(self, stage: str) -> Path:
+        return self.root / stage / "merged"
 
     def attempts(self, stage: str, signature: str, unit: int) -> Path:
         """What is known of a unit that is not done: attempts, the item in flight, strikes, the last failure."""

@@ -239,6 +239,8 @@ class Ledger:
 
     def sweep(self, stage: str, signature: str) -> None:
         """Remove what workers that were killed have left of units that are done; what may be of a living one stays."""
+        for note in self.paths.merged_folder(stage).glob(".*.tmp"):
+            note.unlink(missing_ok=True)  # also that of a living writer: nobody needs a note
         folder = self.paths.stage(stage, signature)
         found = [path for pattern in _LEFT_BEHIND for path in folder.glob(pattern)]
         records = self.records(stage, signature) if found else {}

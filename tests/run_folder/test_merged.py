@@ -130,3 +130,12 @@ def test_a_run_folder_that_cannot_be_written_is_looked_at_without_a_note(line: P
         assert merged.signatures(line, "cut")["select"] == true_signature(line)
     finally:
         note.parent.chmod(0o700)
+
+
+def test_what_a_killed_writer_of_a_note_has_left_is_swept(line: Plan) -> None:
+    merged.signatures(line, "cut")
+    (note,) = notes(line, "select")
+    left = note.with_name(f".{note.name}.host-1.tmp")
+    left.write_text("{")
+    Ledger(line.paths).sweep("select", true_signature(line, "select"))
+    assert note.exists() and not left.exists()
