@@ -17,6 +17,7 @@ readonly packages=(
   chromium chromium-driver                                   # tests/report
   mmdebstrap fakeroot                                        # tests/container
   rclone                                                     # tests/sources
+  awscli                                                     # tests/s3
 )
 readonly extras=cpu,torch,vlm,hydra,web,app,test
 readonly nobody=65534

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import ClassVar, Protocol, TypeVar
 
 from hpc_curate.errors import ConfigError
+from hpc_curate.io.object_store import ObjectStore
 from hpc_curate.io.paths import RunPaths
-from hpc_curate.io.s5cmd import ObjectStore, SourceSettings
+from hpc_curate.io.s5cmd import SourceSettings
 from hpc_curate.io.tables import read_json, size_and_sha256, write_json
 
 T = TypeVar("T")

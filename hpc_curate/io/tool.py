@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import IO
 
 from hpc_curate import credentials
 from hpc_curate.errors import ConfigError, EnvironmentFault
@@ -17,12 +18,21 @@ from hpc_curate.errors import ConfigError, EnvironmentFault
 _SAID = 400  # characters of a complaint that are repeated
 
 
-class ToolFailed(Exception):
-    """It ended with another code than 0."""
+class ToolTimeout(EnvironmentFault):
+    """It was not done in time."""
 
-    def __init__(self, code: int, said: str) -> None:
-        super().__init__(said)
-        self.code, self.said = code, said
+
+class ToolFailed(Exception):
+    """It ended with another code than 0.
+
+    Args:
+        text: all that it said on stderr, which may hold secrets.
+    """
+
+    def __init__(self, code: int, text: str) -> None:
+        self.code, self.text = code, text
+        self.said = " ".join(credentials.redacted(text).split())[-_SAID:]
+        super().__init__(self.said)
 
 
 @dataclass
@@ -54,20 +64,24 @@ class Tool:
 
         Raises:
             ToolFailed: it ended with another code than 0.
-            EnvironmentFault: it was not done in time, or was stopped.
+            ToolTimeout: it was not done in time.
+            EnvironmentFault: it was stopped.
         """
-        command = [self.path(), *arguments]
-        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-            child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env={**os.environ, **self.environment}
-            )
+        with tempfile.TemporaryFile() as output:
+            self.run_into(output, arguments, seconds)
+            output.seek(0)
+            return output.read().decode(errors="replace")
+
+    def run_into(self, output: IO[bytes] | None, arguments: Sequence[str], seconds: float | None) -> None:
+        """The same with a file for what it prints, and all the time it takes where `seconds` is None."""
+        none, out = subprocess.DEVNULL, output or subprocess.DEVNULL
+        environment = {**os.environ, **self.environment}
+        with tempfile.TemporaryFile() as errors:
+            child = subprocess.Popen([self.path(), *arguments], stdin=none, stdout=out, stderr=errors, env=environment)
             code = self._wait(child, seconds)
             errors.seek(0)
             if code != 0:
-                text = credentials.redacted(errors.read(1 << 16).decode(errors="replace")).strip()
-                raise ToolFailed(code, " ".join(text.split())[-_SAID:])
-            output.seek(0)
-            return output.read().decode(errors="replace")
+                raise ToolFailed(code, errors.read(1 << 16).decode(errors="replace"))
 
     def stop(self) -> None:
         """End what is under way, for good."""
@@ -75,14 +89,14 @@ class Tool:
         for child in tuple(self._running):
             child.kill()
 
-    def _wait(self, child: subprocess.Popen[bytes], seconds: float) -> int:
+    def _wait(self, child: subprocess.Popen[bytes], seconds: float | None) -> int:
         self._running.add(child)
         try:
             if self._stopped.is_set():
                 raise EnvironmentFault(f"{self.name}: stopped")
             return child.wait(seconds)
         except subprocess.TimeoutExpired as error:
-            raise EnvironmentFault(f"{self.name}: not done after {seconds:.0f} s") from error
+            raise ToolTimeout(f"{self.name}: not done after {seconds:.0f} s") from error
         finally:
             self._running.discard(child)
             if child.poll() is None:

@@ -7,7 +7,7 @@ leads out of the input, whatever its name.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -36,7 +36,7 @@ def entries(source: str, settings: SourceSettings) -> pa.Table:
         return sources.tabulate([uri], [sources.printable(root.name)], sources.look([uri]))
     try:
         with environment_faults(source):
-            paths = sorted(_videos(str(root), settings))
+            paths = sorted(walk(str(root), settings))
     except OSError as error:
         raise ConfigError(
             f"{error.filename}: cannot be read: {error.strerror}; change its rights or move it"
@@ -45,12 +45,22 @@ def entries(source: str, settings: SourceSettings) -> pa.Table:
         known = f"source.extensions are {', '.join(settings.extensions)}"
         hint = f"of the videos in its tars: input=wds://{source}" if any(root.rglob("*.tar")) else known
         raise ConfigError(f"input={source} holds no video; {hint}")
-    uris = [local_uri(path) for path in paths]
-    below = len(str(root).rstrip("/")) + 1
-    return sources.tabulate(uris, [sources.printable(path[below:]) for path in paths], sources.look(uris))
+    return tabulated(str(root), paths, sources.look([local_uri(path) for path in paths]))
 
 
-def _videos(root: str, settings: SourceSettings) -> Iterator[str]:
+def tabulated(root: str, paths: Sequence[str], sizes: Sequence[tuple[int, str]]) -> pa.Table:
+    """Entries of files below a folder; `sizes` are bytes and version."""
+    below = len(root.rstrip("/")) + 1
+    names = [sources.printable(path[below:]) for path in paths]
+    return sources.tabulate([local_uri(path) for path in paths], names, sizes)
+
+
+def walk(root: str, settings: SourceSettings) -> Iterator[str]:
+    """Paths of all videos below a folder, as they are found, without a look at any.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
     real_root = Path(root).resolve()
     followed: set[Path] = set()
     folders = [root]

@@ -1,4 +1,4 @@
-"""An object store: s3://bucket/prefix, listed and read by s5cmd."""
+"""An object store: s3://bucket/prefix, listed and read by s5cmd or the AWS CLI."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from hpc_curate import sources
 from hpc_curate.errors import ConfigError
-from hpc_curate.io.s5cmd import ObjectStore, SourceSettings
+from hpc_curate.io.object_store import ObjectStore
+from hpc_curate.io.s5cmd import SourceSettings
 from hpc_curate.records import Video
 
 SCHEMES = ("s3",)
@@ -43,10 +44,10 @@ def entries(source: str, settings: SourceSettings) -> pa.Table:
 class Transport(sources.Transport):
     """Objects, one at a time."""
 
-    tool = "s5cmd"
     direct = True
 
     def __init__(self, settings: SourceSettings) -> None:
+        self.tool = settings.s3_tool
         self._store = ObjectStore(settings)
 
     def facts(self, video: Video) -> tuple[int, str]:

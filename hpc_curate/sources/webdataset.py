@@ -164,7 +164,6 @@ def _scan(tar: Path) -> _Content:
         with environment_faults(str(tar)), tar.open("rb") as file:
             archive = _opened(file)
             while info := archive.next():
-                archive.members.clear()  # it would keep all of them
                 if not info.isdir():
                     members.append(_member(info))
             file.seek(archive.offset)
@@ -221,6 +220,29 @@ def _at(tar: Path, offset: int) -> _Member:
     return _member(info)
 
 
+def place(video: Video) -> tuple[Path, int, int]:
+    """The tar that a video lies in, and the offset and the number of its bytes there.
+
+    Raises:
+        BadInput: the tar holds none of this name, or it is nothing that may be read.
+    """
+    tar, name = _parts(video.uri)
+    member = _found(tar, name, video)
+    return tar, member.data, member.bytes
+
+
+def _found(tar: Path, name: str, video: Video) -> _Member:
+    """Raises: BadInput: there is none, or it is nothing that may be copied."""
+    _, _, offset = video.version.partition("+")
+    try:
+        member = _at(tar, int(offset)) if offset else _named(tar, name, _changed_at(tar))
+    except (OSError, tarfile.TarError, ValueError) as error:
+        raise BadInput(f"{tar.name}: {getattr(error, 'strerror', None) or error}") from error
+    if member.name != name or not member.plain:
+        raise BadInput(f"{tar.name}: {name!r} is not there, or no plain file")
+    return member
+
+
 class Transport(sources.Transport):
     """Copies a member out of its tar: under our own name, from the place where it was listed."""
 
@@ -235,23 +257,12 @@ class Transport(sources.Transport):
         now, (then, _, offset) = _changed_at(tar), video.version.partition("+")
         if then and int(then) != now:
             return -1, f"{now}+{offset}"
-        member = self._member(tar, name, video)
+        member = _found(tar, name, video)
         return member.bytes, f"{now}+{member.offset}"
-
-    def _member(self, tar: Path, name: str, video: Video) -> _Member:
-        """Raises: BadInput: there is none, or it is nothing that may be copied."""
-        _, _, offset = video.version.partition("+")
-        try:
-            member = _at(tar, int(offset)) if offset else _named(tar, name, _changed_at(tar))
-        except (OSError, tarfile.TarError, ValueError) as error:
-            raise BadInput(f"{tar.name}: {getattr(error, 'strerror', None) or error}") from error
-        if member.name != name or not member.plain:
-            raise BadInput(f"{tar.name}: {name!r} is not there, or no plain file")
-        return member
 
     def fetch(self, video: Video, path: Path, size: int) -> dict[str, Any]:
         tar, name = _parts(video.uri)
-        member = self._member(tar, name, video)
+        member = _found(tar, name, video)
         left = member.bytes
         with environment_faults(str(path)), tar.open("rb") as file, path.open("wb") as out:
             file.seek(member.data)

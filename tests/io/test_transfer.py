@@ -10,7 +10,8 @@ import pytest
 
 from hpc_curate import sources
 from hpc_curate.errors import BadInput, ConfigError, EnvironmentFault
-from hpc_curate.io.s5cmd import ObjectStore, SourceSettings
+from hpc_curate.io.object_store import ObjectStore
+from hpc_curate.io.s5cmd import SourceSettings
 from hpc_curate.io.transfer import Fetcher
 from hpc_curate.records import Video, local_path, local_uri, video_id
 

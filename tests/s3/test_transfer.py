@@ -6,7 +6,7 @@ import time
 import pytest
 
 from hpc_curate.errors import BadInput, EnvironmentFault
-from hpc_curate.io.s5cmd import ObjectStore
+from hpc_curate.io.object_store import ObjectStore
 from hpc_curate.io.transfer import Fetcher
 from hpc_curate.records import Video, video_id
 

@@ -18,7 +18,7 @@ from hpc_curate import __version__, config, sources
 from hpc_curate import plan as plans
 from hpc_curate.element import binding
 from hpc_curate.errors import ConfigError, CurateError
-from hpc_curate.io import child, delivery, s5cmd, tables
+from hpc_curate.io import child, delivery, object_store, tables
 from hpc_curate.plan import Plan
 from hpc_curate.planning.checks import OK, RED, WARNING, Finding, storage
 from hpc_curate.records import on_disk
@@ -51,7 +51,7 @@ def look(plan: Plan, gpus: int = 0) -> Facts:
         "hpc_curate": __version__,
         "modules_missing": [name for name in _MODULES if importlib.util.find_spec(name) is None],
         "ffmpeg": _ffmpeg(plan, gpus),
-        "s5cmd": _s5cmd() if needs_store(plan) else None,
+        "s5cmd": _store(plan) if needs_store(plan) else None,
         "weights": weights(plan),
         "input": _input(plan),
         "folders": {name: storage.cannot_write(path) for name, path in folders(plan).items()},
@@ -126,12 +126,13 @@ def _try_encoder(program: str, codec: str) -> str:
     return "" if finished.ok else child.explain(finished)
 
 
-def _s5cmd() -> Facts:
+def _store(plan: Plan) -> Facts:
+    client = object_store.client(config.source(plan.settings))
     try:
-        program = s5cmd.s5cmd()
+        program = client.tool.path()
     except ConfigError as error:
         return {"error": str(error)}
-    finished = child.run([program, "version"], _BRIEFLY)
+    finished = child.run([program, *client.asks_version], _BRIEFLY)
     version = finished.stdout.decode(errors="replace").strip()
     return {"path": program, "version": version} if finished.ok else {"error": child.explain(finished)}
 
