@@ -6,13 +6,20 @@ nobody. `Collection.catalogue` is what is known now: a table, and by `id` where 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
 
 import pyarrow as pa
 
-from hpc_curate.browse.media import Media
+from hpc_curate.browse.media import Media, Streams
+from hpc_curate.browse.renditions import Renditions
+from hpc_curate.errors import ConfigError
 from hpc_curate.io.s5cmd import SourceSettings
+from hpc_curate.preview import sample
+from hpc_curate.sources import absolute
 
 if TYPE_CHECKING:
     from hpc_curate.plan import Plan
@@ -55,8 +62,13 @@ class Collection:
     """Something that was opened to be looked at; safe to use from several threads. `close` it at the end."""
 
     kind: Kind
-    of: str  # what was opened, as it was given
     plan: Plan | None = None  # of a run: for search, thresholds and verdicts
+
+    def __init__(self, of: str, settings: SourceSettings) -> None:
+        self.of = of  # what was opened, as it was given
+        self.settings = settings
+        self.streams = Streams(settings)
+        self._renditions = Renditions(self.streams)
 
     def progress(self) -> Progress:
         raise NotImplementedError
@@ -82,25 +94,33 @@ class Collection:
         raise NotImplementedError
 
     def playable(self, id: str) -> Media:
-        """The same as a browser can play it: `media`, where its container is one of those; else the beginning of it
-        (or the clip) as small H.264, made now, which takes seconds.
+        """The same as every browser plays it: its seconds, or its first ones, as small H.264 without sound, made now.
 
         Raises:
             KeyError: there is no such row.
-            BadInput: it cannot be decoded.
+            BadInput: it cannot be decoded, or is too large to be brought here.
+            EnvironmentFault: the store does not answer.
         """
-        raise NotImplementedError
+        return self._renditions.playable(id, self.media(id))
 
     def poster(self, id: str) -> bytes | None:
-        """A JPEG of about 480 pixels, from the frame pack where there is one, else decoded; None: there is none.
+        """A JPEG, 480 pixels wide, from the frame pack where there is one, else decoded; None: there is none, or the
+        video would have to be brought here first.
 
         Raises:
             KeyError: there is no such row.
         """
-        raise NotImplementedError
+        return self._renditions.poster(id, self.media(id))
 
     def close(self) -> None:
         """End what is under way and remove what was made on the way."""
+        self.streams.close()
+        self._renditions.close()
+
+
+def drawn(rows: pa.Table, count: int | None, seed: int) -> pa.Table:
+    """A random sample of rows; all in their own order, if `count` is None."""
+    return rows if count is None else rows.take(pa.array(sample.some(rows.num_rows, count, seed)))
 
 
 def open_collection(of: str, settings: SourceSettings | None = None) -> Collection:
@@ -109,4 +129,25 @@ def open_collection(of: str, settings: SourceSettings | None = None) -> Collecti
     Raises:
         ConfigError: it is none of these, or not there.
     """
-    raise NotImplementedError
+    from hpc_curate.browse.run_clips import RunClips
+    from hpc_curate.browse.videos import Videos
+
+    settings = settings or SourceSettings()
+    if "://" in of:
+        return Videos(of, of, settings)
+    path = absolute(of)
+    if not path.exists():
+        raise ConfigError(f"{of}: no such file or folder")
+    if (path / "plans").is_dir():
+        from hpc_curate import plan as plans
+        from hpc_curate.run_folder import books
+
+        plan = plans.load_latest(path)
+        return RunClips(of, settings, plan) if books.has_clips(plan) else Videos(of, of, settings)
+    return Videos(of, f"wds://{quote(os.fsencode(path))}" if _has_tars(path) else of, settings)
+
+
+def _has_tars(path: Path) -> bool:
+    if path.suffix == ".tar":
+        return True
+    return path.is_dir() and any(entry.name.endswith(".tar") for entry in os.scandir(path))

@@ -58,7 +58,7 @@ class Fetcher:
             EnvironmentFault: the input is not mounted here, the scratch disk is full, or the store cannot be read.
         """
         if not remote(video.uri):
-            return _checked(video, self._settings.follow_links)
+            return checked(video, self._settings.follow_links)
         if self._current and self._current[0] == video.video_id:
             return self._current[1]
         if self._current:
@@ -136,8 +136,13 @@ def _suffix(name: str) -> str:
     return match[0].lower() if match else ""
 
 
-def _checked(video: Video, follow_links: bool) -> Path:
-    """A local video in place, if it is the regular file that was frozen."""
+def checked(video: Video, follow_links: bool) -> Path:
+    """A local video in place, if it is the regular file that was frozen.
+
+    Raises:
+        BadInput: it is gone, no regular file, leads out of the input root, or changed since it was frozen.
+        EnvironmentFault: the input is not mounted here.
+    """
     path = local_path(video.uri)
     root = _root(path, video.name)
     try:

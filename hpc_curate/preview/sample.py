@@ -10,13 +10,18 @@ import numpy as np
 QUANTILES = 5
 
 
+def some(total: int, count: int | None, seed: int) -> np.ndarray:
+    """int64 [count]: which of `total`, in random order; all of them, if `count` is None or more."""
+    return np.random.default_rng(seed).permutation(total)[:count]
+
+
 def order(strata: Sequence[Any], seed: int) -> np.ndarray:
     """All indices, int64 [N], so that each beginning is a random sample that takes the strata in turn.
 
     Args:
         strata: what each belongs to; all the same for a plain sample.
     """
-    shuffled = np.random.default_rng(seed).permutation(len(strata))
+    shuffled = some(len(strata), None, seed)
     seen: dict[Any, int] = {}
     turns = np.empty(len(strata), np.int64)
     for at in shuffled:

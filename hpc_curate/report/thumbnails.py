@@ -17,11 +17,11 @@ def small_pictures(frames: Iterable[tuple[str, Clip | BadInput]], thumbnail_px: 
     Args:
         thumbnail_px: the long side.
     """
-    return {name: _jpeg(clip.frames[0], thumbnail_px) for name, clip in frames if not isinstance(clip, BadInput)}
+    return {name: jpeg(clip.frames[0], thumbnail_px) for name, clip in frames if not isinstance(clip, BadInput)}
 
 
-def _jpeg(frame: np.ndarray, thumbnail_px: int) -> bytes:
-    """A small picture of one frame, uint8 [H, W, 3]."""
+def jpeg(frame: np.ndarray, thumbnail_px: int) -> bytes:
+    """A small picture of one frame, uint8 [H, W, 3], as JPEG."""
     from PIL import Image
 
     picture, file = Image.fromarray(frame), io.BytesIO()
