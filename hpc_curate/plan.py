@@ -11,13 +11,14 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from hpc_curate import __version__, config, registry
+from hpc_curate import __version__, config, registry, weights
 from hpc_curate.errors import ConfigError
 from hpc_curate.io import tables
 from hpc_curate.io.paths import RunPaths
 from hpc_curate.nearest import nearest
 from hpc_curate.records import digest
 from hpc_curate.stage import Filter, Merge, PerClip, PerUnit, Resources, Stage
+from hpc_curate.weights import Noted
 
 EVERY_COLUMN = "*"  # in `reads`: all clip columns that stages before it write
 EVERYTHING = "**"  # the same, and all tables
@@ -49,6 +50,7 @@ class Plan:
     units: int
     steps: dict[str, Step]
     writers: dict[str, str]  # column or table name -> stage
+    noted: Noted = field(default=weights.NOTHING, repr=False, compare=False)
     _static: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
     _work: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
@@ -71,7 +73,8 @@ class Plan:
         """The signature without what merges have read; for merges and what follows them it is not the whole."""
         if name not in self._static:
             step = self.steps[name]
-            self._static[name] = step.stage.signature([self.static_signature(upstream) for upstream in step.upstream])
+            upstream = [self.static_signature(before) for before in step.upstream]
+            self._static[name] = step.stage.signature(upstream, self.noted)
         return self._static[name]
 
     def work_signature(self, name: str) -> str:
@@ -82,8 +85,11 @@ class Plan:
         return self._work[name]
 
 
-def build(settings: Mapping[str, Any], units: int) -> Plan:
+def build(settings: Mapping[str, Any], units: int, noted: Noted = weights.NOTHING) -> Plan:
     """Check a recipe and put its stages in order.
+
+    Args:
+        noted: what counts where files that it names are not here.
 
     Raises:
         ConfigError: a column or table has no writer before its reader, or has two.
@@ -97,8 +103,9 @@ def build(settings: Mapping[str, Any], units: int) -> Plan:
     for name, stage in stages.items():
         wildcards = {EVERY_COLUMN: columns, EVERYTHING: list(writers)}
         # `caption?` is read where a stage before writes it, and not missed elsewhere.
-        wildcards |= {read: [read[:-1]] if read[:-1] in writers else [] for read in stage.reads() if read.endswith("?")}
-        reads = [column for read in stage.reads() for column in wildcards.get(read, [read])]
+        asks = noted.of_reads(stage)
+        wildcards |= {read: [read[:-1]] if read[:-1] in writers else [] for read in asks if read.endswith("?")}
+        reads = [column for read in asks for column in wildcards.get(read, [read])]
         upstream = [_writer(read, name, writers, stages) for read in reads]
         tasks = _tasks(stage, units, stages)
         if isinstance(stage, PerUnit) and stage.incremental and not stage.pieces():
@@ -114,7 +121,7 @@ def build(settings: Mapping[str, Any], units: int) -> Plan:
             columns += [written] if written not in stage.writes() else []
         if isinstance(stage, Filter) or writers.get("start_pts") == name:
             asker = name
-        collector = collector or (name if EVERY_COLUMN in stage.reads() else None)
+        collector = collector or (name if EVERY_COLUMN in asks else None)
         if isinstance(stage, PerClip) and collector:
             raise ConfigError(
                 f"stage {name} stands behind {collector}, which takes every column that is there before it; "
@@ -122,7 +129,7 @@ def build(settings: Mapping[str, Any], units: int) -> Plan:
             )
     plain = {key: value for key, value in settings.items() if key != "hydra"}
     plan_hash = digest(plain, list(stages), units, __version__)[:12]
-    return Plan(plan_hash, RunPaths(Path(plain["run_dir"]).absolute()), plain, units, steps, writers)
+    return Plan(plan_hash, RunPaths(Path(plain["run_dir"]).absolute()), plain, units, steps, writers, noted)
 
 
 def _moved(order: list[str], name: str, before: str) -> list[str]:
@@ -177,6 +184,7 @@ def save(plan: Plan) -> None:
     if not plan.file.exists():
         body = {"hash": plan.hash, "version": __version__, "units": plan.units, "settings": plan.settings}
         tables.write_text(plan.file, config.dump(body))
+    weights.note(plan.paths.weights(plan.hash), [step.stage for step in plan.steps.values()], plan.noted)
     tables.write_text(plan.paths.latest, plan.hash + "\n")
 
 
@@ -189,7 +197,8 @@ def load(file: Path) -> Plan:
     body = yaml.safe_load(file.read_text())
     if body["version"] != __version__:
         raise ConfigError(f"{file.name} was made by hpc_curate {body['version']}, this is {__version__}; run again")
-    return replace(build(body["settings"], body["units"]), paths=RunPaths.of_plan(file.absolute()))
+    paths = RunPaths.of_plan(file.absolute())
+    return replace(build(body["settings"], body["units"], weights.recall(paths.weights(body["hash"]))), paths=paths)
 
 
 def load_latest(run: Path, plan_hash: str | None = None) -> Plan:

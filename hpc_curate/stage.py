@@ -25,8 +25,8 @@ import pyarrow as pa
 
 from hpc_curate.chat.endpoint import Endpoint
 from hpc_curate.errors import BadInput, UnitFailed
-from hpc_curate.io.tables import sha256_of_weights
 from hpc_curate.records import digest
+from hpc_curate.weights import NOTHING, Noted
 
 if TYPE_CHECKING:
     from hpc_curate.inputs import Inputs
@@ -98,10 +98,9 @@ class Stage:
         """Itself, and the measures and cutters that are plugged into it."""
         return (self, *getattr(self, "measures", {}).values(), *getattr(self, "cutters", {}).values())
 
-    def signature(self, upstream: Sequence[str]) -> str:
+    def signature(self, upstream: Sequence[str], noted: Noted = NOTHING) -> str:
         """16 hex digits over all that changes the content of the rows, and nothing else."""
-        weights = [sha256_of_weights(path) for path in self.weights()]
-        return digest(self.name, self.version, self.settings(), weights, sorted(upstream))
+        return digest(self.name, self.version, self.settings(), noted.of_weights(self), sorted(upstream))
 
     def load(self, resources: Resources) -> Any:
         """The model: heavy imports happen here and nowhere else. What it returns is handed to the work."""
@@ -133,7 +132,7 @@ class PerUnit(Stage):
     # Rows per group of a table that holds large blobs, so that one blob can be read alone.
     row_group: ClassVar[dict[str, int]] = {}
 
-    def pieces(self) -> dict[str, str]:
+    def pieces(self, noted: Noted = NOTHING) -> dict[str, str]:
         """Signatures by name, for a stage (scan) that is asked for pieces and not for clips."""
         return {}
 

@@ -66,6 +66,10 @@ class RunPaths:
     def plan(self, plan_hash: str) -> Path:
         return self.plans / f"{plan_hash}.yaml"
 
+    def weights(self, plan_hash: str) -> Path:
+        """What the plan has noted of the files that it names."""
+        return self.plans / f"{plan_hash}.weights.json"
+
     @property
     def latest(self) -> Path:
         """A small text file that names the last plan."""
@@ -121,6 +125,11 @@ class RunPaths:
         """A source that was fetched, under the name of its content."""
         return self.stage(stage, signature) / "files" / sha256[:2] / f"{sha256}{suffix}"
 
+    @property
+    def turns(self) -> Path:
+        """Where tasks take turns at the hosts that they fetch from."""
+        return self.root / "turns"
+
     def parts(self, stage: str, signature: str, unit: int) -> Path:
         return self.stage(stage, signature) / "parts" / f"{unit:05d}"
 
@@ -173,6 +182,10 @@ class RunPaths:
     def verdicts(self, user: str) -> Path:
         """What a person said of clips."""
         return self.root / "verdicts" / f"{_as_name(user)}.parquet"
+
+    def verdicts_of_plan(self, content: str) -> Path:
+        """What all had said when a plan was made."""
+        return self.plans / "verdicts" / f"{content}.parquet"
 
     @property
     def hydra(self) -> Path:

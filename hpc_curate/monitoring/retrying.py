@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hpc_curate import launch
 from hpc_curate import plan as plans
@@ -21,14 +22,16 @@ from hpc_curate.monitoring.deaths import NEVER_STARTED
 from hpc_curate.monitoring.standing import BLOCKED, ENVIRONMENT, FAILED, PENDING, STOPPED, Standing
 from hpc_curate.plan import Plan
 from hpc_curate.plural import counted, listed
-from hpc_curate.run_folder.ledger import Ledger, Record
+from hpc_curate.run_folder.ledger import Ledger
 from hpc_curate.run_folder.state import State
 from hpc_curate.stage import PerUnit
 
 TRANSIENT, OOM, TIMEOUT, CANCELLED, QUARANTINED = "transient", "oom", "timeout", "cancelled", "quarantined"
+UNFETCHED = "unfetched"  # rows whose source did not answer, or refused us: their units are done, and keep what came
 ALL = "all"
+_OF_ROWS = (QUARANTINED, UNFETCHED)
 # Whoever calls `retry` wants the run to go on, with what somebody has cancelled too; `--class` leaves that out.
-_BY_DEFAULT = {TRANSIENT, FAILED, BLOCKED, CANCELLED}
+_BY_DEFAULT = {TRANSIENT, FAILED, BLOCKED, CANCELLED, UNFETCHED}
 # Of the machine, or of a limit that may have been met by chance, as they stand in the error column.
 _NOT_DATA = re.compile(
     r"^quarantined: |killed \(SIGKILL\)|time limit: |no permission to read it|Permission denied|Input/output error"
@@ -97,7 +100,7 @@ def decide(plan: Plan, stages: Sequence[str], wanted: str | None, factor: float)
     accounted = _asked_of_accounting([one for ones in troubled.values() for one in ones])
     found = [case for name, ones in troubled.items() for case in _cases(name, ones, accounted)]
     rows = [_rows_given_up(state, name) for name in stages]
-    found += [case for case, _ in rows if case]
+    found += [case for cases, _ in rows for case in cases]
     if any(case.kind in meant for case in found):
         meant = {*meant, BLOCKED}  # what comes after it may be free then
     cases = tuple(case for case in found if case.kind in meant)
@@ -123,13 +126,13 @@ def do(retry: Retry) -> None:
     for case in retry.cases:
         signature = state.signature(case.stage) or plan.static_signature(case.stage)
         for unit in case.units:
-            if case.kind == QUARANTINED:
-                ledger.reopen(case.stage, signature, unit)
+            if case.kind in _OF_ROWS:
+                ledger.reopen(case.stage, signature, unit, keep=case.kind == UNFETCHED)
             ledger.forgive(case.stage, signature, unit)
     plans.save(plan)
     left: dict[str, set[int]] = {}
     for case in retry.left:
-        if case.kind != QUARANTINED:  # those are done
+        if case.kind not in _OF_ROWS:  # those are done
             left.setdefault(case.stage, set()).update(case.units)
     launch.run(plan, launch.Without(retry.exclude, left))
 
@@ -220,32 +223,33 @@ def _raised(plan: Plan, cases: Sequence[Case], factor: float) -> tuple[Plan, tup
             said[f"{case.stage}.minutes"] = f"{resources.minutes} -> {own['minutes']}"
     if not said:
         return plan, ()
-    made = plans.build({**plan.settings, "resources": given}, plan.units)
+    made = plans.build({**plan.settings, "resources": given}, plan.units, plan.noted)
     return replace(made, paths=plan.paths), tuple(f"resources.{name}: {change}" for name, change in said.items())
 
 
 # -- rows that were given up -----------------------------------------------------------------------------------------
 
 
-def _rows_given_up(state: State, name: str) -> tuple[Case | None, int]:
+def _rows_given_up(state: State, name: str) -> tuple[list[Case], int]:
     """The units of a stage with rows whose error is not of the data, and how many rows have one that is."""
     stage = state.plan.steps[name].stage
     main = next(
         (table for table in ("rows", "videos") if "error" in stage.writes().get(table, pa.schema([])).names), ""
     )
     if not isinstance(stage, PerUnit) or not main:
-        return None, 0
+        return [], 0
+    asked_again = "again" in stage.writes()[main].names
+    kind = UNFETCHED if asked_again else QUARANTINED
     chosen, given_up, data = [], 0, 0
     for unit in range(state.plan.steps[name].units):
         record = state.done(name, unit)
-        errors = _errors(state.ledger, record, main) if record and record.errors else []
-        mine = sum(bool(_NOT_DATA.search(error)) for error in errors)
+        if not record or not record.errors:
+            continue
+        rows = tables.read_table(state.ledger.outputs(record, main), ["error", *(["again"] if asked_again else [])])
+        errors = rows["error"].drop_null().to_pylist()
+        mine = pc.sum(rows["again"]).as_py() or 0 if asked_again else sum(map(bool, map(_NOT_DATA.search, errors)))
         given_up, data = given_up + mine, data + len(errors) - mine
         chosen += [unit] if mine else []
     what = counted(given_up, "video" if main == "videos" else "clip")
-    case = Case(name, QUARANTINED, tuple(chosen), f"{what} given up") if chosen else None
-    return case, data
-
-
-def _errors(ledger: Ledger, record: Record, main: str) -> list[str]:
-    return tables.read_table(ledger.outputs(record, main), ["error"])["error"].drop_null().to_pylist()
+    reason = f"{what} did not come, and may come another time" if asked_again else f"{what} given up"
+    return [Case(name, kind, tuple(chosen), reason)] if chosen else [], data

@@ -7,7 +7,7 @@ stages behind it follow. Everything here is derived from the ledger and can be t
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -73,7 +73,7 @@ class State:
             if signature is None:
                 return None
             upstream.append(signature)
-        own = step.stage.signature(upstream)
+        own = step.stage.signature(upstream, self.plan.noted)
         if not isinstance(step.stage, Merge):
             return own
         read = [self._read_by_merge(name) for name in step.waits_for]
@@ -113,7 +113,8 @@ class State:
         if not isinstance(stage, PerUnit) or stage.units_from is not None:
             return "all"
         if stage.name not in self._pieces:
-            self._pieces[stage.name] = piece_hash(stage) if stage.pieces() else None
+            pieces = stage.pieces(self.plan.noted)
+            self._pieces[stage.name] = piece_hash(pieces) if pieces else None
         if self._pieces[stage.name]:
             return self._pieces[stage.name]
         if stage.incremental and step.asked_by is not None:
@@ -217,9 +218,9 @@ class State:
         return reasons
 
 
-def piece_hash(stage: PerUnit) -> str:
-    """The hash of all pieces of a stage that is asked for pieces."""
-    return digest(sorted(f"{name}:{signature}" for name, signature in stage.pieces().items()))
+def piece_hash(pieces: Mapping[str, str]) -> str:
+    """The hash of all pieces of a stage that is asked for pieces, by name."""
+    return digest(sorted(f"{name}:{signature}" for name, signature in pieces.items()))
 
 
 def kept_hash(ids: Sequence[str] | pa.Array | pa.ChunkedArray) -> str:

@@ -17,7 +17,7 @@ from hpc_curate.inputs import Inputs
 from hpc_curate.io import child
 from hpc_curate.io.child import Limits
 from hpc_curate.io.pipes import Grid, Picture
-from hpc_curate.io.tables import sha256_of_weights, size_and_sha256
+from hpc_curate.io.tables import size_and_sha256
 from hpc_curate.io.video import (
     Decoding,
     Policy,
@@ -31,6 +31,7 @@ from hpc_curate.io.video import (
 from hpc_curate.measures import Feeder, Frames, Measure
 from hpc_curate.records import FRAMES, SERIES, VIDEOS, Video, digest, seconds
 from hpc_curate.stage import Item, PerUnit, Tables
+from hpc_curate.weights import NOTHING, Noted
 
 _SLOW_BYTES_PER_S = 250_000  # a video that declares no length, or lies, is taken to have at least this rate
 _LIMITS = ("wall_s_per_video_s", "min_wall_s", "max_wall_s")
@@ -88,9 +89,9 @@ class Scan(PerUnit):
             del own[name]
         return own
 
-    def pieces(self) -> dict[str, str]:
+    def pieces(self, noted: Noted = NOTHING) -> dict[str, str]:
         made = {"videos": digest("videos"), "frames": digest("frames")}
-        return {**made, **{name: _signature(measure) for name, measure in self._series().items()}}
+        return {**made, **{name: _signature(measure, noted) for name, measure in self._series().items()}}
 
     def _series(self) -> dict[str, Measure]:
         cutters = {name: cutter for name, cutter in self.cutters.items() if cutter.needs_frames}
@@ -156,11 +157,10 @@ class Scan(PerUnit):
         return Policy(limits, self.on_damage, self.decoder, threads, self.max_pixels, self.formats, self.jpeg_qscale)
 
 
-def _signature(measure: Measure) -> str:
+def _signature(measure: Measure, noted: Noted) -> str:
     """Of a piece: what changes its series, and nothing else."""
     settings = {name: getattr(measure, name) for name in measure.series_settings}
-    weights = [sha256_of_weights(path) for path in measure.weights()]
-    return digest(measure.name, measure.version, settings, weights)
+    return digest(measure.name, measure.version, settings, noted.of_weights(measure))
 
 
 def _facts_row(facts: VideoFacts) -> dict[str, Any]:
