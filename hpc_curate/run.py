@@ -20,6 +20,7 @@ from hpc_curate.errors import ConfigError
 from hpc_curate.io import delivery
 from hpc_curate.io.paths import RunPaths
 from hpc_curate.jobs import Job, Jobs
+from hpc_curate.learning import verdicts
 from hpc_curate.overrides import Words, compose
 from hpc_curate.plan import Plan
 from hpc_curate.planning import evidence, outlook, pilot, proposal
@@ -133,8 +134,10 @@ def _with_pilot(whole: Plan, settings: dict[str, Any]) -> Plan:
 def _of_plan(settings: dict[str, Any]) -> dict[str, Any]:
     """Without what is of this command only; tasks and later commands may run in another folder."""
     kept = {key: value for key, value in settings.items() if key not in ("work", "pilot")}
-    places = {"output": config.output(kept), "run_dir": str(sources.absolute(kept["run_dir"]))}
-    return {**kept, **places, "container": container.frozen(kept)}
+    run_dir = sources.absolute(kept["run_dir"])
+    places = {"output": config.output(kept), "run_dir": str(run_dir)}
+    stages = verdicts.frozen(kept.get("stage") or {}, RunPaths(run_dir))
+    return {**kept, **places, "container": container.frozen(kept), "stage": stages}
 
 
 def prepare(settings: dict[str, Any]) -> plans.Plan:
@@ -145,10 +148,11 @@ def prepare(settings: dict[str, Any]) -> plans.Plan:
     """
     log = logging.getLogger(__name__)
     check(settings)
-    settings = _of_plan(settings)
+    asked, settings = settings.get("stage") or {}, _of_plan(settings)
     paths = RunPaths(Path(settings["run_dir"]))
     entries = _entries(settings)
     make_folders(settings)
+    verdicts.frozen(asked, paths, write=True)
     unit = config.unit(settings)
     frozen = units.freeze(paths, entries, unit_gb=unit.gb, unit_videos=unit.videos)
     for what, uris in (

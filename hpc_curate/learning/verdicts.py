@@ -21,6 +21,8 @@ import pyarrow.parquet as pq
 
 from hpc_curate.errors import ConfigError
 from hpc_curate.io import tables
+from hpc_curate.io.paths import RunPaths
+from hpc_curate.records import digest
 from hpc_curate.run_folder import privacy
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ VERDICTS = pa.schema(
 COMBINED = pa.schema([VERDICTS.field(name) for name in ("clip_id", "verdict", "tags")])
 
 _MODES = {False: 0o600, True: 0o660}  # by whether the run is shared
+_NO_TIME = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _Z = 1.959964  # of 95 %, two-sided, in the normal distribution
 
@@ -139,6 +142,28 @@ def files(paths: Sequence[Path]) -> list[Path]:
     if not found:
         raise ConfigError(f"verdicts {', '.join(map(str, paths)) or 'of nobody'}: there is no .parquet file")
     return sorted(set(found))
+
+
+def frozen(stages: Mapping[str, Any], paths: RunPaths, write: bool = False) -> dict[str, Any]:
+    """Settings of stages for a plan: those of stage verdicts name a file in the run folder with what people say now.
+
+    They go on looking while the run is at work; what they say then is for the next plan.
+
+    Args:
+        write: also make that file.
+
+    Raises:
+        ConfigError: there are no verdicts where the settings say, or no such file.
+    """
+    own = stages.get("verdicts") or {}
+    if "name" not in own or not own.get("files"):  # the recipe is without it, or it will be refused
+        return dict(stages)
+    said = combined([Path(path) for path in own["files"]]).to_pylist()
+    path = paths.verdicts_of_plan(digest(said))
+    if write and not path.exists():
+        rows = [{"note": "", "by": "", "at": _NO_TIME, "audit": False, **row} for row in said]
+        tables.write_table(path, pa.Table.from_pylist(rows, schema=VERDICTS), VERDICTS, None)
+    return {**stages, "verdicts": {**own, "files": [str(path)]}}
 
 
 def is_verdicts(path: Path) -> bool:

@@ -24,7 +24,7 @@ class Verdicts(Derived):
 
     Of one person the last verdict counts; where people contradict each other, reject wins; tags are all of theirs.
     Columns: `verdict` (accept, reject; null: nobody said) and `verdict_tags`, sorted, with commas between them (null:
-    none). Both follow from what the files hold when a task begins, so take a copy where people go on looking.
+    none). A plan takes what the files hold when it is made; what people say later is for the next `hpc-curate run`.
     """
 
     name: ClassVar[str] = "verdicts"

@@ -68,6 +68,8 @@ def test_what_people_reject_is_dropped_and_nothing_else_is_encoded_again(
     of_run(plans.load_latest(run_dir)).add([Verdict(worst, "reject"), Verdict(best, "accept")])
     assert cli.main(["run", *words]) == 0
     assert clips(run_dir) == {**first, worst: "rejected"}
+    of_run(plans.load_latest(run_dir)).add([Verdict(best, "reject")])
+    assert clips(run_dir) == {**first, worst: "rejected"}  # what is said now is for the next plan
     assert {path: path.stat().st_mtime_ns for path in run_dir.glob("cut/*/*.parquet")} == made
     index = pq.read_table(max(run_dir.glob("pack/*/tars/index.parquet"), key=lambda path: path.stat().st_mtime_ns))
     assert sorted(index["sample"].to_pylist()) == sorted(set(first) - {worst})
