@@ -6,8 +6,13 @@ import difflib
 from collections.abc import Iterable
 
 
-def nearest(wrong: str, known: Iterable[str]) -> str:
-    """`did you mean 'x'?`, or the list of what there is."""
+def nearest(wrong: str, known: Iterable[str], most: int | None = None) -> str:
+    """`did you mean 'x'?`, or the list of what there is; of more than `most` those that are most alike."""
     names = sorted(known)
     close = difflib.get_close_matches(wrong, names, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"there is {', '.join(names) or 'nothing'}"
+    if close:
+        return f"did you mean '{close[0]}'?"
+    if most is None or len(names) <= most:
+        return f"there is {', '.join(names) or 'nothing'}"
+    alike = difflib.get_close_matches(wrong, names, n=most, cutoff=0)
+    return f"there is {', '.join(alike)} and {len(names) - most:,} more"

@@ -44,7 +44,8 @@ def make(of: str, wanted: Wanted, layout: Layout, output: Path, settings: Source
         ConfigError: there is nothing to show, or it cannot be written there.
     """
     if output.suffix.lower() not in _OUTPUTS:
-        raise ConfigError(f"{output} is neither a .mp4 nor a .png file; name one, such as {output / 'grid.mp4'}")
+        better = output.with_suffix(".mp4") if output.suffix else output / "grid.mp4"
+        raise ConfigError(f"{output}: the name must end in .mp4, or .png for a contact sheet alone, such as {better}")
     if min(layout.columns, layout.rows, layout.fps, layout.seconds) <= 0 or layout.tile_px < 32:
         raise ConfigError("columns, rows, seconds and fps must be above 0, and a tile at least 32 pixels wide")
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +65,7 @@ def make(of: str, wanted: Wanted, layout: Layout, output: Path, settings: Source
                 )
             grid = layout.for_tiles(len(shown))
             with Bar("frames", grid.frames) as bar:
-                mosaic.write(shelf, [tile.label for tile in shown], grid, output, bar.at)
+                mosaic.write(shelf, [(tile.stratum, tile.name) for tile in shown], grid, output, bar.at)
     _note(output, wanted, grid, shown, left_out)
     which = output.with_suffix(".json")
     said = f"{output}: {len(shown)} of {len(every)}, {grid.columns} x {grid.rows}; {which} says which"

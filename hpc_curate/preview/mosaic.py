@@ -28,6 +28,8 @@ _GAP_PX = 4
 _INK, _PAPER = (225, 225, 225), (24, 24, 24)
 _QUALITY = 88
 
+Label = tuple[str, str]  # what a tile was taken for, such as a reason, or nothing; and its name
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -96,7 +98,7 @@ class Shelf:
         return Image.open(io.BytesIO(os.pread(self._file.fileno(), size, start)))
 
 
-def write(shelf: Shelf, labels: Sequence[str], layout: Layout, output: Path, told: Callable[[int], None]) -> None:
+def write(shelf: Shelf, labels: Sequence[Label], layout: Layout, output: Path, told: Callable[[int], None]) -> None:
     """The video, and its middle beside it as `.png` (many begin black); an output that is a .png is that alone.
 
     Args:
@@ -152,7 +154,7 @@ def _frame(ground: Image.Image, shelf: Shelf, layout: Layout, at: int) -> Image.
     return whole
 
 
-def _ground(labels: Sequence[str], layout: Layout) -> Image.Image:
+def _ground(labels: Sequence[Label], layout: Layout) -> Image.Image:
     """What does not move: the paper, and the labels on it."""
     from PIL import Image, ImageDraw, ImageFont
 
@@ -165,10 +167,12 @@ def _ground(labels: Sequence[str], layout: Layout) -> Image.Image:
     return ground
 
 
-def _fitted(label: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """The label, or its end: names of files differ there."""
-    if font.getlength(label) <= width:
-        return label
-    while label and font.getlength("…" + label) > width:
-        label = label[1:]
-    return "…" + label
+def _fitted(label: Label, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    """The label with as much of the end of its name as there is room for: names of files differ there."""
+    stratum, name = label
+    start = f"{stratum}: " if stratum else ""
+    if font.getlength(start + name) <= width:
+        return start + name
+    while name and font.getlength(f"{start}…{name}") > width:
+        name = name[1:]
+    return f"{start}…{name}" if name else stratum

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from hpc_curate.errors import BadInput, ConfigError
 from hpc_curate.io import child
 from hpc_curate.io.s5cmd import SourceSettings
 from hpc_curate.io.transfer import Fetcher
+from hpc_curate.nearest import nearest
 from hpc_curate.plan import Plan
 from hpc_curate.preview import sample
 from hpc_curate.preview.mosaic import Layout
@@ -26,15 +27,17 @@ from hpc_curate.run_folder.state import State
 
 _ALL_FRAMES = 1 << 20  # more than any clip has in its pack
 _FOLDER = "folder"
+_MOST = 8  # names in a message
 
 
 @dataclass(frozen=True)
 class Tile:
     """Something that may be shown."""
 
-    label: str
+    name: str
     facts: dict[str, Any]  # that lead from the tile back to its file
     pictures: Callable[[Layout], Iterator[np.ndarray]] = field(repr=False)  # uint8 [H, W, 3]; raises BadInput
+    stratum: str = ""  # what it was taken for
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,10 @@ def of_videos(given: str, settings: SourceSettings, fetcher: Fetcher, wanted: Wa
     Raises:
         ConfigError: there are none, or they have no such strata.
     """
-    if wanted.by not in (None, _FOLDER) or wanted.where:
-        raise ConfigError(f"videos that have not been curated can be taken by {_FOLDER} only, not by {wanted.by}")
+    if wanted.by not in (None, _FOLDER):
+        raise ConfigError(f"videos that have not been curated can be taken --by {_FOLDER} only, not by {wanted.by}")
+    if wanted.where:
+        raise ConfigError("--where is for the clips of a run; these videos have no columns yet")
     rows = sources.entries(given, settings).to_pylist()
     strata = [row["name"].rpartition("/")[0] if wanted.by else "" for row in rows]
     return [_of_video(rows[at], fetcher) for at in sample.order(strata, wanted.seed)]
@@ -102,16 +107,32 @@ def of_clips(plan: Plan, wanted: Wanted) -> list[Tile]:
     rows = table.to_pylist()
     for name in (*dict(wanted.where), *([wanted.by] if wanted.by else [])):
         if name not in table.column_names:
-            raise ConfigError(f"clips have no column '{name}'; they have {', '.join(table.column_names)}")
-    rows = [row for row in rows if all(str(row[name]) == value for name, value in wanted.where)]
-    if not rows:
-        raise ConfigError("there is no such clip (yet); hpc-curate funnel RUN says what there is")
+            raise ConfigError(f"clips have no column '{name}'; {nearest(name, table.column_names, _MOST)}")
+    rows = _like(rows, wanted.where)
     strata = _strata([row[wanted.by] for row in rows]) if wanted.by else [""] * len(rows)
     state = State(plan, Ledger(plan.paths))
     at_unit = run_units.unit_of(plan.paths, {row["video_id"] for row in rows})
     return [
         _of_clip(state, rows[at], at_unit[rows[at]["video_id"]], strata[at]) for at in sample.order(strata, wanted.seed)
     ]
+
+
+def _like(rows: list[dict[str, Any]], where: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """The clips that have these values.
+
+    Raises:
+        ConfigError: there is none (yet).
+    """
+    if not rows:
+        raise ConfigError("there is no clip yet; hpc-curate status RUN says how far it is")
+    for name, value in where:
+        left = [row for row in rows if str(row[name]) == value]
+        if not left:
+            others = " of those before" if len(where) > 1 else ""
+            values = {str(row[name]) for row in rows}
+            raise ConfigError(f"no clip{others} has {name}={value}; {nearest(value, values, _MOST)}")
+        rows = left
+    return rows
 
 
 def _strata(values: list[Any]) -> list[str]:
@@ -133,8 +154,7 @@ def _of_clip(state: State, row: dict[str, Any], unit: int, stratum: str) -> Tile
             yield _fitted(frame, layout)
 
     facts = {name: row[name] for name in ("clip_id", "uri", "start_s", "end_s", "state", "reason")}
-    label = f"{row['name']} at {row['start_s']:.1f} s"
-    return Tile(f"{stratum}: {label}" if stratum else label, facts, pictures)
+    return Tile(f"{row['name']} at {row['start_s']:.1f} s", facts, pictures, stratum)
 
 
 def _fitted(frame: np.ndarray, layout: Layout) -> np.ndarray:

@@ -100,9 +100,25 @@ def test_the_clips_of_a_run_play_from_its_frame_packs(
     assert sorted(tile["start_s"] for tile in clips) == [0, 2, 4, 6]
     capsys.readouterr()
     assert grid(run, "-o", out, "--where", "state=rejected") == 2
-    assert "no such clip" in capsys.readouterr().err
+    assert "no clip has state=rejected; there is pending" in capsys.readouterr().err
     assert grid(run, "-o", out, "--by", "beauty") == 2
-    assert "clips have no column 'beauty'; they have" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "clips have no column 'beauty'; there is " in said and said.count(",") < 10
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-o", "a.gif"], "a.gif: the name must end in .mp4, or .png for a contact sheet alone, such as a.mp4"),
+        (["-o", "a.png", "--by", "beauty"], "--by folder only, not by beauty"),
+        (["-o", "a.png", "--where", "state=kept"], "--where is for the clips of a run"),
+    ],
+)
+def test_what_cannot_be_asked_of_videos_is_said(
+    make_video: Callable[..., Path], capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert grid(make_video("videos/one.mp4").parent, *words) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_the_tool_says_what_it_cannot_write_before_it_decodes(tmp_path: Path) -> None:
