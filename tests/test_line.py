@@ -39,7 +39,7 @@ BAD = {
 # The session is small, and people sit in it. Which of its containers is best, and who is for validation, must not hang
 # on ids, because they hang on where the videos lie.
 SETTINGS = [
-    *(f"stage.{stage}.rules.crop_short_side_px.min=100" for stage in ("gate", "select")),
+    *(f"stage.{stage}.rules.crop_short_side_px.min=90" for stage in ("gate", "select")),
     *(f"stage.{stage}.rules.motion.min=0.001" for stage in ("gate", "select")),
     "stage.select.ranking=[bits_per_pixel,sharpness,start_s]",
     "stage.shard.val_share=0",
@@ -51,10 +51,8 @@ KEPT = 19
 TARS = {
     "train-16x9-720p-5s-000000.tar": 1,
     "train-16x9-720p-under5s-000000.tar": 3,
-    "train-16x9-under720p-5s-000000.tar": 2,
-    "train-16x9-under720p-under5s-000000.tar": 5,
-    "train-4x3-under720p-5s-000000.tar": 3,
-    "train-4x3-under720p-under5s-000000.tar": 5,
+    "train-16x9-under720p-5s-000000.tar": 5,
+    "train-16x9-under720p-under5s-000000.tar": 10,
 }
 
 FILES_PER_UNIT = 12

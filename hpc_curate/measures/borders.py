@@ -19,11 +19,14 @@ _STRIP = 16  # lines looked at together: most pictures have no border, and one s
 class Borders(Measure):
     """Black bars, from native luma, where many frames agree; a dark scene is left alone.
 
-    A line belongs to the picture if more than `speck_share` of its pixels are above `black_level`. A side is cropped
-    to where the picture begins in the clip's brightest moments (the smallest bar of any of its frames: a maximum over
-    luma, never a minimum), and only if all of this holds:
+    A line belongs to the picture if more than `speck_share` of its pixels are above `black_level`. Coding leaves noise
+    in the blocks that an edge runs through, and in a small picture two pixels are such a share: between black lines and
+    one that is less than `block_px` further and brighter on average than `black_level`, which is what ffmpeg's
+    cropdetect asks of every line, a line is noise. A side is cropped to where the picture begins in the clip's
+    brightest moments (the smallest bar of any of its frames: a maximum over luma, never a minimum), and only if all of
+    this holds:
     - the picture begins there along a straight edge: at least `straight_share` of the pixels just inside are lit;
-    - at least half of the clip's lit frames say so, within `tolerance_px`;
+    - at least half of the clip's lit frames, or of its video's, say so, within `tolerance_px`;
     - at least `min_frames` frames of the whole video say so: the bars of a short clip are those of its video;
     - the opposite bar is as wide within `tolerance_px`, or this one is at most `thin_share` of the picture. A black
       sky over a horizon passes every other test.
@@ -34,8 +37,15 @@ class Borders(Measure):
     """
 
     name: ClassVar[str] = "borders"
+    version: ClassVar[int] = 2
     grid: ClassVar[str] = "native"
-    series_settings: ClassVar[tuple[str, ...]] = ("black_level", "speck_share", "straight_share")
+    series_settings: ClassVar[tuple[str, ...]] = (
+        "black_level",
+        "speck_share",
+        "straight_share",
+        "block_px",
+        "tolerance_px",
+    )
     columns: ClassVar[pa.Schema] = pa.schema(
         [
             *((name, pa.int32()) for name in ("crop_x", "crop_y", "crop_w", "crop_h")),
@@ -45,6 +55,7 @@ class Borders(Measure):
     black_level: int = 10
     speck_share: float = 0.01
     straight_share: float = 0.5
+    block_px: int = 16  # a macroblock of MPEG-2 to H.264
     tolerance_px: int = 4
     min_frames: int = 8
     thin_share: float = 0.03
@@ -80,11 +91,17 @@ class Borders(Measure):
             lit = (lines[start : start + _STRIP] > self.black_level).mean(axis=1)
             found = np.flatnonzero(lit > self.speck_share)
             if len(found):
-                first = start + int(found[0])
+                first = self._behind_noise(lines, start + int(found[0]))
                 # Scaling and coding blur the edge itself over a few lines.
                 inside = (lines[first : first + 1 + self.tolerance_px] > self.black_level).mean(axis=1)
                 return first, float(inside.max())
         return len(lines), 0.0
+
+    def _behind_noise(self, lines: np.ndarray, first: int) -> int:
+        """The first line that is not black on average, if it is within a block of the first that is not all black."""
+        bright = np.flatnonzero(lines[first : first + self.block_px].mean(axis=1) > self.black_level)
+        # Where nothing is all black there is no bar that could be noisy.
+        return first + int(bright[0]) if first and len(bright) else first
 
     def aggregate(self, series: Series, span: Span, facts: Facts) -> dict[str, Any]:
         everywhere, here = _lit(series), _lit(series.within(span))
@@ -106,11 +123,13 @@ class Borders(Measure):
         if not len(here):
             return 0.0
         bar = float(here[:, side].min())
-        everywhere = everywhere[self._agree(everywhere, side, bar)]
-        if 2 * self._agree(here, side, bar).sum() < len(here) or len(everywhere) < self.min_frames:
+        agreed = everywhere[self._agree(everywhere, side, bar)]
+        of_clip = 2 * self._agree(here, side, bar).sum() >= len(here)
+        of_video = 2 * len(agreed) >= len(everywhere)
+        if not (of_clip or of_video) or len(agreed) < self.min_frames:
             return 0.0
         # The edge where most of the video sees it, so that clips of one video are cropped alike.
-        return min(bar, float(np.median(everywhere[:, side])))
+        return min(bar, float(np.median(agreed[:, side])))
 
     def _pair(self, one: float, other: float, size: int) -> tuple[float, float]:
         if abs(one - other) <= self.tolerance_px:

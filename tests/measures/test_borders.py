@@ -1,10 +1,13 @@
 """Black bars are cropped where many frames agree; dark scenes are left alone."""
 
+import itertools
+import subprocess
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
+from hpc_curate.io import video
 from hpc_curate.measures import Facts, Frames, Series
 from hpc_curate.measures.borders import Borders
 from hpc_curate.records import Span
@@ -129,3 +132,79 @@ def test_an_odd_size_is_cropped_to_an_even_one():
     odd = Facts(WIDTH + 1, HEIGHT + 1, Fraction(25), Fraction(1, 1000))
     pictures = [RANDOM.integers(0, 256, (HEIGHT + 1, WIDTH + 1)).astype(np.uint8) for _ in range(8)]
     assert measured(pictures, facts=odd) == WHOLE
+
+
+def speckled(frame, lines):
+    """Two dim pixels in each of these lines, as coding leaves them: of a small picture that is more than one in 100."""
+    for line in lines:
+        frame[line, RANDOM.integers(0, WIDTH, 4)] = 25
+    return frame
+
+
+def test_the_noise_of_coding_beside_an_edge_is_no_picture():
+    frames = [speckled(barred(textured(), top=22, bottom=22), range(10, 22)) for _ in range(12)]
+    assert measured(frames)["crop_y"] == 22
+
+
+def test_specks_further_away_than_a_block_are_part_of_the_picture():
+    frames = [speckled(barred(textured(), top=40, bottom=40), [12]) for _ in range(12)]
+    assert measured(frames) == WHOLE
+
+
+def test_a_dark_clip_has_the_bars_of_its_video():
+    lit = [barred(textured(), top=22, bottom=22) for _ in range(16)]
+    dark = [barred(textured(0, 12), top=22, bottom=22) for _ in range(8)]  # less than half of a line is lit
+    columns = [measured(lit + dark, Span(8000 * at, 8000 * at + 4000)) for at in (0, 1)]
+    assert columns[0] == columns[1] and columns[0]["crop_h"] == 136
+    assert measured(dark) == WHOLE
+
+
+@pytest.fixture
+def coded(footage, ffmpeg, tmp_path):
+    """`coded(name, filters, crf)`: the crop of each clip of four seconds of a real video, filtered and coded again."""
+
+    def crops(name, filters, crf):
+        path = tmp_path / "coded.mp4"
+        picture = ["-t", "12", "-i", footage / name, "-an", "-r", "10", "-vf", filters, "-pix_fmt", "yuv420p"]
+        coding = ["-c:v", "libx264", "-preset", "veryfast", "-crf", str(crf), "-threads", "1", path]
+        subprocess.run([ffmpeg, "-v", "error", "-nostdin", "-y", *map(str, picture + coding)], check=True)
+        facts = video.probe(path)
+        policy = video.Policy(video.Limits(memory_gb=4, cpu_s=100, wall_s=200, file_gb=0.01))
+        measure, pts = Borders(), []
+        feeder = measure.start(facts.facts())
+        with video.Decoding(path, facts, [video.native_grid(facts, 2)], policy) as decoding:
+            for _, run in decoding:
+                feeder.feed(run)
+                pts.append(run.pts)
+        pts = np.concatenate(pts)
+        series = Series(pts, pts * float(facts.time_base), feeder.finish())
+        starts = [*pts[:-4:8].tolist(), int(pts[-1]) + 1]
+        clips = [measure.aggregate(series, Span(*ends), facts.facts()) for ends in itertools.pairwise(starts)]
+        return {tuple(clip[name] for name in ("crop_x", "crop_y", "crop_w", "crop_h")) for clip in clips}
+
+    return crops
+
+
+@pytest.mark.parametrize("name", ["bikes.mp4", "face.mp4", "city.mpg"])
+@pytest.mark.parametrize("size", [(176, 144), (320, 240)])
+def test_bars_around_real_pictures_are_found_in_every_clip_however_small_and_badly_coded(coded, name, size):
+    width, height = size
+    inside = int(width / 2.35) // 4 * 4  # its edges run through blocks of the codec
+    bar = (height - inside) // 2
+    filters = f"scale={width}:{inside}:force_original_aspect_ratio=increase,crop={width}:{inside},setsar=1"
+    found = coded(name, f"{filters},pad={width}:{height}:0:{bar}", 38)
+    for x, y, w, h in found:
+        assert (x, w) == (0, width)
+        assert abs(y - bar) <= 2 and abs(y + h - bar - inside) <= 2
+
+
+def test_a_small_film_with_bars_has_them_in_every_clip(coded):
+    found = coded("demo.mp4", "null", 30)
+    assert all(x == 0 and w == 176 and abs(y - 22) <= 2 and abs(h - 98) <= 2 for x, y, w, h in found)
+
+
+@pytest.mark.parametrize("name", ["bikes.mp4", "face.mp4", "city.mpg"])
+@pytest.mark.parametrize("gain", [0.15, 0.05])
+def test_real_pictures_of_dark_scenes_have_no_bars(coded, name, gain):
+    found = coded(name, f"scale=320:180,setsar=1,lutyuv=y=16+(val-16)*{gain}", 30)
+    assert found == {(0, 0, 320, 180)}
