@@ -124,15 +124,19 @@ def drawn(rows: pa.Table, count: int | None, seed: int) -> pa.Table:
 
 
 def open_collection(of: str, settings: SourceSettings | None = None) -> Collection:
-    """A run folder, a folder of tars, or what `input=` takes: a folder, a list, a table, s3://bucket/prefix.
+    """A run folder, tars in a folder or a store, or what `input=` takes: a folder, a list, a table, s3://bucket/prefix.
 
     Raises:
         ConfigError: it is none of these, or not there.
+        EnvironmentFault: the store does not answer.
     """
     from hpc_curate.browse.run_clips import RunClips
+    from hpc_curate.browse.samples import Samples, index_of
     from hpc_curate.browse.videos import Videos
 
     settings = settings or SourceSettings()
+    if of.startswith("s3://") and (index := index_of(of, settings)) is not None:
+        return Samples(of, settings, index)
     if "://" in of:
         return Videos(of, of, settings)
     path = absolute(of)

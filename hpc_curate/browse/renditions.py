@@ -52,7 +52,11 @@ class Renditions:
         """The first picture of a file that lies here; None where there is none, or it would have to be brought here."""
         if not _is_here(media):
             return None
-        return self._posters.get(id, lambda: self._pool.submit(self._pictured, media))
+        return self.picture(id, lambda: self._pictured(media))
+
+    def picture(self, id: str, make: Callable[[], bytes | None]) -> bytes | None:
+        """What `make` makes, kept."""
+        return self._posters.get(id, lambda: self._pool.submit(make))
 
     def close(self) -> None:
         """End it, and remove what was made."""

@@ -60,13 +60,17 @@ class RunClips(Collection):
         return self._of_source(row)
 
     def poster(self, id: str) -> bytes | None:
-        """Of a clip its first picture in the frame pack, of a video without clips that of its file."""
+        """Of a clip that of its middle in the frame pack, of a video without clips the first of its file."""
         looked, row = self._row(id)
         if row["what"] == _VIDEO:
             return self._renditions.poster(id, self._of_source(row))
-        unit = units.unit_of(self.plan.paths, {row["video_id"]})[row["video_id"]]
+        return self._renditions.picture(id, lambda: self._from_pack(looked.state, row))
+
+    def _from_pack(self, state: State, row: dict[str, Any]) -> bytes | None:
+        id, video = row["id"], row["video_id"]
         try:
-            return small_pictures(Reader(looked.state, "shots", unit).frames([id], 1), POSTER_PX).get(id)
+            frames = Reader(state, "shots", units.unit_of(self.plan.paths, {video})[video]).frames([id], 1)
+            return small_pictures(frames, POSTER_PX).get(id)
         except Blocked:  # its unit is being made anew
             return None
 

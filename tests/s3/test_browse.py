@@ -4,6 +4,8 @@ import dataclasses
 import shutil
 import time
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from hpc_curate.browse.catalogue import Collection, open_collection
@@ -11,6 +13,7 @@ from hpc_curate.errors import BadInput, EnvironmentFault
 from hpc_curate.io.object_store import ObjectStore
 from hpc_curate.io.ranged import RangedReader
 from hpc_curate.io.s5cmd import SourceSettings
+from hpc_curate.io.tars import write_tar
 
 BYTES = bytes(range(256)) * 4000
 
@@ -70,3 +73,21 @@ def test_what_cannot_be_read_says_why_and_tells_no_address(s3, tmp_path):
     with pytest.raises(EnvironmentFault, match="the store said 403") as refused:
         RangedReader(ObjectStore(wrong)).blocks(uri, 0, 10)
     assert "X-Amz" not in str(refused.value) and refused.value.__cause__ is None
+
+
+def test_finished_tars_are_shown_where_their_index_says_they_lie(s3, tmp_path):
+    prefix = s3.folder()
+    tar = write_tar(tmp_path / "0.tar", [(key, {"mp4": key.encode() * 1000, "json": b"{}"}) for key in ("aa", "bb")])
+    rows = [
+        {"sample": one.key, "tar": "x-0.tar", "mp4_offset": one.members[0].offset, "mp4_bytes": one.members[0].bytes}
+        for one in tar.samples
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "index.parquet")
+    s3.put(f"{prefix}/x-0.tar", (tmp_path / "0.tar").read_bytes(), tmp_path)
+    s3.put(f"{prefix}/index.parquet", (tmp_path / "index.parquet").read_bytes(), tmp_path)
+    collection, found = listed(f"{prefix}/", s3.settings)
+    assert collection.kind == "tars" and [row["id"] for row in found.values()] == ["aa", "bb"]
+    assert b"".join(collection.streams.answer(collection.media("bb"), "bytes=0-5").body) == b"bbbbbb"
+    with pytest.raises(KeyError):
+        collection.media("x-0.tar")
+    collection.close()
