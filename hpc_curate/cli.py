@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if arguments[:1] in (["run"], ["fetch"]):
             from hpc_curate import run
 
-            return run.main([*(["recipe=fetch"] if arguments[0] == "fetch" else []), *arguments[1:]])
+            return run.main(_with_recipe(arguments[1:]) if arguments[0] == "fetch" else arguments[1:])
         if arguments[:1] == ["doctor"]:
             from hpc_curate.planning import doctor
 
@@ -56,6 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # `… | head` has seen enough; Python would complain once more when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _with_recipe(words: list[str]) -> list[str]:
+    """Beside the other overrides, of which Hydra wants all in one row."""
+    recipe = ["recipe=fetch"]
+    return [*words, *recipe] if words[:1] and words[0].startswith("-") else [*recipe, *words]
 
 
 def verbs() -> list[str]:
@@ -137,10 +143,10 @@ def _add_doing(verbs: Verbs) -> None:
     retry.add_argument(
         "--class",
         dest="kind",
-        choices=("transient", "oom", "timeout", "cancelled", "quarantined", "all"),
+        choices=("transient", "oom", "timeout", "cancelled", "quarantined", "unfetched", "all"),
         help="transient: faults of machines, preemption, deaths without a word; oom: with more memory; timeout: with "
-        "more time; cancelled: by a person; quarantined: rows given up for other reasons than the data. "
-        "Default: transient, cancelled, and what failed",
+        "more time; cancelled: by a person; quarantined: rows given up for other reasons than the data; unfetched: "
+        "videos whose source did not answer. Default: transient, cancelled, unfetched, and what failed",
     )
     retry.add_argument("--factor", type=float, default=2.0, metavar="X", help="of memory or time; default: 2")
     retry.add_argument("--dry-run", action="store_true", help="only say it")

@@ -2,11 +2,13 @@
 
 CurateError
 ├── ConfigError        what was asked for cannot be planned; nothing was queued
+│   └── NotInstalled   a program or a package is missing
 ├── BadInput           one video or clip cannot be used; recorded against it, the rest goes on
 ├── UnitFailed         too much of a unit is bad, or its output does not add up
 ├── Blocked            what an element reads is not there yet; no attempt is counted
 ├── MergeRefused       a merge found rows that nobody accounts for
 ├── EnvironmentFault   the machine is at fault (disk full, stale handle), never the data
+│   └── Unavailable    a source refuses us or does not answer, for now
 ├── Preempted          told to stop, or no time is left; the element wants to be requeued
 ├── Claimed            another living worker is at this unit; come back later
 ├── Superseded         another worker has taken over this unit; publish nothing
@@ -23,6 +25,18 @@ class CurateError(Exception):
 
 class ConfigError(CurateError):
     """What was asked for cannot be planned; nothing was queued."""
+
+
+class NotInstalled(ConfigError):
+    """A program or a package is missing.
+
+    Args:
+        advice: how it is installed.
+    """
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(f"{what}; {advice}")
+        self.what, self.advice = what, advice
 
 
 class BadInput(CurateError):
@@ -43,6 +57,10 @@ class MergeRefused(CurateError):
 
 class EnvironmentFault(CurateError):
     """The machine is at fault (disk full, stale handle), never the data."""
+
+
+class Unavailable(EnvironmentFault):
+    """A source refuses us or does not answer, for now; `fetch` records it, and `retry` asks again."""
 
 
 class Preempted(CurateError):

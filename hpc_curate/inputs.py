@@ -82,6 +82,14 @@ class Inputs(Protocol):
         """Publish a copy of a file under the name of its content; where it is now, below the run folder."""
         ...
 
+    def kept_size(self, name: str) -> int | None:
+        """Bytes of a file that `keep` has published; None: it is gone."""
+        ...
+
+    def earlier(self, name: str) -> pa.Table:
+        """What a unit that is done again held before, for a stage whose rows stay (`Ledger.reopen`); else nothing."""
+        ...
+
     def scratch(self) -> Path:
         """A private folder for temporary files, on the node; removed afterwards."""
         ...

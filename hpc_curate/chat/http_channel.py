@@ -40,7 +40,7 @@ class _Later(Exception):
         self.why, self.after_s, self.of_the_question = why, after_s, of_the_question
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
+class NoRedirect(urllib.request.HTTPRedirectHandler):
     """A key must not follow wherever an answer points."""
 
     def redirect_request(self, *_: Any) -> None:
@@ -56,7 +56,7 @@ class Http:
         self._endpoint, self._server = endpoint, server
         self._pace = Pace(endpoint.requests_per_minute)
         self._key = server.key if server else os.environ.get(endpoint.key_variable)
-        handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
+        handlers: list[urllib.request.BaseHandler] = [NoRedirect()]
         if server:  # on loopback: no proxy has any business there
             handlers.append(urllib.request.ProxyHandler({}))
         self._opener = urllib.request.build_opener(*handlers)

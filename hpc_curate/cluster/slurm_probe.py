@@ -36,6 +36,7 @@ class Probe:
     stage: str
     folder: Path  # private: what submitit finds in it is un-pickled
     name: str = field(default_factory=lambda: f"hpc-doctor-{uuid.uuid4().hex[:8]}")
+    schemes: Sequence[str] = ()  # of the videos: their tools are looked at
     job_id: str = ""
 
     @property
@@ -105,7 +106,9 @@ def submit(probe: Probe) -> None:
     given.update(time=_MINUTES, ntasks_per_node=1, setup=setup, teardown=None, additional_parameters=more)
     gpus = probe.plan.steps[probe.stage].resources.gpus
     try:
-        job = executor.submit(node.report, json.dumps(probe.plan.settings), str(gpus), str(probe.answer))
+        job = executor.submit(
+            node.report, json.dumps(probe.plan.settings), str(gpus), " ".join(probe.schemes), str(probe.answer)
+        )
     except (FailedJobError, RuntimeError, OSError) as error:
         slurm.cancel_named(probe.name)
         raise SchedulerError(slurm_jobs.reason(error)) from error

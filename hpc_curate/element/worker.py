@@ -233,8 +233,8 @@ class Element:
     def _reader(self, state: State, unit: int) -> Iterator[Reader]:
         from hpc_curate.io.transfer import Fetcher
 
-        settings = config.source(self.plan.settings)
-        with scratch(self._me(), self.step.resources.scratch) as folder, Fetcher(folder, settings) as fetcher:
+        settings, turns = config.source(self.plan.settings), self.plan.paths.turns
+        with scratch(self._me(), self.step.resources.scratch) as folder, Fetcher(folder, settings, turns) as fetcher:
             yield Reader(state, self.name, unit, (fetcher, folder))
 
     def _publish(self, record: Record, claim: claims.Claim, attempt: Attempt, cost: Cost) -> None:

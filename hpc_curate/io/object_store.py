@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import tempfile
 import threading
@@ -13,12 +12,12 @@ from typing import IO, Protocol, TypeVar
 
 from hpc_curate import credentials
 from hpc_curate.element.faults import environment_faults
-from hpc_curate.errors import BadInput, ConfigError, CurateError, EnvironmentFault
+from hpc_curate.errors import BadInput, ConfigError, CurateError, EnvironmentFault, Unavailable
 from hpc_curate.io.awscli import AwsCli
+from hpc_curate.io.patience import Passing, patiently
 from hpc_curate.io.s5cmd import S5cmd, SourceSettings
 from hpc_curate.io.tool import Tool, ToolFailed, ToolTimeout
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # Between our own tries, times `pause_s`; each is several tries of the tool with its own back-off.
@@ -61,10 +60,6 @@ class StoredObject:
     uri: str
     bytes: int
     etag: str
-
-
-class _Transient(EnvironmentFault):
-    """Worth another try."""
 
 
 class ObjectStore:
@@ -129,7 +124,7 @@ class ObjectStore:
             self._run(self._client.copy(uri, str(temporary)), uri, self._seconds(expected_bytes))
             got = temporary.stat().st_size if temporary.exists() else None
             if got != expected_bytes:
-                raise _Transient(f"{uri}: {got or 0} of {expected_bytes} bytes came; try again later")
+                raise Passing(f"{uri}: {got or 0} of {expected_bytes} bytes came; try again later")
 
         with environment_faults(str(destination)):
             try:
@@ -150,7 +145,7 @@ class ObjectStore:
             self._run(self._client.copy(str(path.absolute()), uri), uri, self._seconds(size))
             found = self.head(uri)
             if found.bytes != size:
-                raise _Transient(f"{uri}: {found.bytes} of {size} bytes arrived; try again later")
+                raise Passing(f"{uri}: {found.bytes} of {size} bytes arrived; try again later")
 
         self._patiently(upload)
 
@@ -163,15 +158,8 @@ class ObjectStore:
         return self._settings.patience_s + size / (self._settings.slowest_mb_per_s * 1e6)
 
     def _patiently(self, attempt: Callable[[], T]) -> T:
-        for times in _PAUSES:
-            try:
-                return attempt()
-            except _Transient as error:
-                wait_s = times * self._settings.pause_s
-                log.warning("%s; trying again in %.0f s", error, wait_s)
-                if self._stopped.wait(wait_s):
-                    raise
-        return attempt()
+        pauses_s = [times * self._settings.pause_s for times in _PAUSES]
+        return patiently(attempt, pauses_s, self._stopped)
 
     def _run(
         self, arguments: Sequence[str], subject: str, seconds: float | None, output: IO[bytes] | None = None
@@ -185,7 +173,7 @@ class ObjectStore:
         except ValueError as error:  # a NUL cannot be an argument
             raise BadInput(f"{subject!r}: {error}") from error
         except ToolTimeout as error:
-            raise _Transient(f"{subject}: {error}; is the store reachable?") from error
+            raise Passing(f"{subject}: {error}; is the store reachable?") from error
         except ToolFailed as error:
             raise self._fault(subject, error) from error
 
@@ -196,7 +184,7 @@ class ObjectStore:
         for pattern, kind, meaning in _MEANINGS:
             if re.search(pattern, message):
                 return kind(f"{subject}: {meaning} ({message})")
-        return _Transient(f"{subject}: the store did not answer as it should ({message})")
+        return Passing(f"{subject}: the store did not answer as it should ({message})")
 
 
 # What the tools' messages mean; the first that matches counts.
@@ -213,7 +201,7 @@ _MEANINGS: tuple[tuple[str, type[CurateError], str], ...] = (
         "SignatureDoesNotMatch|InvalidAccessKeyId|ExpiredToken|InvalidToken|TokenRefresh|AccessDenied|Forbidden"
         r"|NoCredentialProviders|SharedCredsLoad|SharedConfig|RequestTimeTooSkewed|status code: 40[13]|\(40[13]\)"
         "|Unable to locate credentials|Partial credentials",
-        EnvironmentFault,
+        Unavailable,
         "the store refused the credentials, or there are none; set source.profile, or AWS_ACCESS_KEY_ID and "
         "AWS_SECRET_ACCESS_KEY",
     ),

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from hpc_curate import credentials
-from hpc_curate.errors import ConfigError, EnvironmentFault
+from hpc_curate.errors import EnvironmentFault, NotInstalled
 
+_VERSION_S = 60.0  # from a cold file system
 _SAID = 400  # characters of a complaint that are repeated
 
 
@@ -49,15 +50,25 @@ class Tool:
         """$HPC_CURATE_NAME, else PATH, else the one that its wheel put beside this Python.
 
         Raises:
-            ConfigError: there is none.
+            NotInstalled: there is none.
         """
         variable, scripts = f"HPC_CURATE_{self.name.upper().replace('-', '_')}", sysconfig.get_path("scripts")
         named = os.environ.get(variable)
         found = shutil.which(named) if named else shutil.which(self.name) or shutil.which(self.name, path=scripts)
         if not found:
             place = f"{variable}={named} is no program" if named else f"it is neither on PATH nor in {scripts}"
-            raise ConfigError(f"{self.name} is needed, but {place}; {self.advice}")
+            raise NotInstalled(f"{self.name} is needed, but {place}", self.advice)
         return found
+
+    def version(self, *words: str) -> str:
+        """The first line of what it says of its version, and its place.
+
+        Raises:
+            NotInstalled: there is none.
+            ToolFailed: it is broken.
+        """
+        said = self.run(words, _VERSION_S).strip().splitlines()
+        return f"{said[0] if said else 'no word of its version'}, {self.path()}"
 
     def run(self, arguments: Sequence[str], seconds: float) -> str:
         """What it printed.

@@ -14,8 +14,9 @@ from typing import Any
 
 from hpc_curate import sources
 from hpc_curate.element.faults import environment_faults
-from hpc_curate.errors import BadInput, EnvironmentFault
+from hpc_curate.errors import BadInput, EnvironmentFault, Unavailable
 from hpc_curate.io.s5cmd import SourceSettings
+from hpc_curate.io.turns import Turns
 from hpc_curate.records import Video, local_path, remote
 
 _CHANGED = "a changed source needs a new unit: give it a new name, or start a new run folder"
@@ -28,8 +29,9 @@ class Fetcher:
     another video, and at the end.
     """
 
-    def __init__(self, scratch: Path, settings: SourceSettings):
-        """`scratch` is a private, existing folder on the node."""
+    def __init__(self, scratch: Path, settings: SourceSettings, turns: Path | None = None):
+        """`scratch` is a private, existing folder on the node; in `turns` all who fetch take turns at hosts."""
+        self._turns = Turns(turns or scratch / "turns", settings.web.pause_per_host_s)
         self._scratch = scratch
         self._settings = settings
         self._transports: dict[str, sources.Transport] = {}
@@ -83,11 +85,11 @@ class Fetcher:
         (video_id, future), self._next = self._next, None
         try:
             path = future.result()
-        except EnvironmentFault:
-            return None
-        except BadInput:
+        except (BadInput, Unavailable):
             if video_id == video.video_id:
                 raise
+            return None
+        except EnvironmentFault:
             return None
         if video_id == video.video_id:
             return path
@@ -121,7 +123,7 @@ class Fetcher:
         scheme = uri.partition("://")[0]
         with self._lock:
             if scheme not in self._transports:
-                self._transports[scheme] = sources.transports()[scheme](self._settings)
+                self._transports[scheme] = sources.transports()[scheme](self._settings, self._turns)
             return self._transports[scheme]
 
     def _short_of(self, size: int) -> int:

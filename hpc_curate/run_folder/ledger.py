@@ -223,14 +223,20 @@ class Ledger:
         """Forget attempts and strikes, so that the unit starts fresh."""
         self.paths.attempts(stage, signature, unit).unlink(missing_ok=True)
 
-    def reopen(self, stage: str, signature: str, unit: int) -> None:
-        """Have a unit that is done made anew as a whole: a later revision of its record proves nothing."""
+    def reopen(self, stage: str, signature: str, unit: int, *, keep: bool = False) -> None:
+        """Have a unit that is done made anew: a later revision of its record proves nothing.
+
+        Args:
+            keep: its tables stay, for a stage that goes on from them (`Inputs.earlier`).
+        """
         record = self.record(stage, signature, unit)
         if record is None:
             return
-        empty = replace(record, asked=(), outputs=(), files=(), have=(), revision=record.revision + 1)
+        outputs = record.outputs if keep else ()
+        empty = replace(record, asked=(), outputs=outputs, files=(), have=(), revision=record.revision + 1)
         tables.write_json(self.paths.done(stage, signature, unit), asdict(empty))
-        for output in record.outputs:
+        shutil.rmtree(self.paths.parts(stage, signature, unit), ignore_errors=True)
+        for output in () if keep else record.outputs:
             self.output(record, output).unlink(missing_ok=True)
 
     def fold(self, stage: str, signature: str) -> None:

@@ -50,6 +50,7 @@ class Reader:
         self._found: dict[str, list[Record]] = {}
         self._gather = Gather(state, self._records)
         self._rows: dict[tuple[str, ...], pa.Table] = {}
+        self._earlier: dict[str, pa.Table] = {}
         self._stores: OrderedDict[tuple[str, int], _Blobs] = OrderedDict()
 
     # -- the unit ------------------------------------------------------------------------------------------------
@@ -240,6 +241,19 @@ class Reader:
         if not kept.exists():
             tables.publish(kept, partial(_link_or_copy, path))
         return self._state.plan.paths.named(kept)
+
+    def kept_size(self, name: str) -> int | None:
+        try:
+            return (self._state.plan.paths.root / name).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def earlier(self, name: str) -> pa.Table:
+        if name not in self._earlier:
+            ledger, record = self._state.ledger, self._state.record(self._stage, self.unit)
+            files = ledger.outputs(record, name) if record and ledger.valid(record) else []
+            self._earlier[name] = tables.read_table(files, schema=self._step.stage.writes()[name])
+        return self._earlier[name]
 
     def scratch(self) -> Path:
         return self._scratch

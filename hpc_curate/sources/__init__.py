@@ -28,6 +28,7 @@ from hpc_curate import credentials
 from hpc_curate.element.faults import environment_faults
 from hpc_curate.errors import ConfigError
 from hpc_curate.io.s5cmd import SourceSettings
+from hpc_curate.io.turns import Turns
 from hpc_curate.records import UNITS, Video, local_path, local_uri, remote
 
 ENTRIES = pa.schema([UNITS.field(name) for name in ("uri", "name", "bytes", "version", "extra")])
@@ -41,15 +42,30 @@ class Transport:
     tells_licence = False  # whether `fetch` may say `licence`
     direct = False  # whether videos need not be fetched once for all: scan and cut may each ask for every one
 
-    def __init__(self, settings: SourceSettings) -> None:
+    def __init__(self, settings: SourceSettings, turns: Turns) -> None:
         raise NotImplementedError
+
+    @classmethod
+    def name(cls, settings: SourceSettings) -> str:
+        """What does it, for people."""
+        return cls.tool
+
+    @classmethod
+    def version(cls, settings: SourceSettings) -> str:
+        """Version and place of the program or library that is needed; empty where none is.
+
+        Raises:
+            NotInstalled: it is not there.
+            ToolFailed: it is broken.
+        """
+        return ""
 
     def facts(self, video: Video) -> tuple[int, str]:
         """Bytes and version as they are now; `UNKNOWN` where that is not said beforehand.
 
         Raises:
             BadInput: it is not there.
-            EnvironmentFault: no credentials, or no answer.
+            Unavailable: no credentials, or no answer.
         """
         return UNKNOWN
 
@@ -57,8 +73,9 @@ class Transport:
         """Download; `path` is there afterwards, whole. Returns what the source said of it, for the provenance.
 
         Raises:
-            BadInput: there is no such video, or it never came whole.
-            EnvironmentFault: no credentials, no answer, or a full disk.
+            BadInput: there is no such video.
+            Unavailable: no credentials, no answer, or it never came whole.
+            EnvironmentFault: a full disk.
         """
         raise NotImplementedError
 

@@ -91,8 +91,7 @@ def summary(plan: Plan) -> str:
         if len(said):
             lines.append(f"  {len(said)} {what}, such as: {said[0]}")
     if found["error"].null_count < found.num_rows:
-        root = plan.paths.root
-        lines.append(f"  all of them: hpc-curate table {root} --videos -o videos.csv")
-        again = f"the same run, run_dir=… of its own, stage.fetch.have={root}"
-        lines.append(f"  try those that could not be had again: {again}")
+        lines.append(f"  all of them: hpc-curate table {plan.paths.root} --videos -o videos.csv")
+    if again := pc.sum(found["again"]).as_py():
+        lines.append(f"  {again} of them may come another time: hpc-curate retry {plan.paths.root}")
     return "\n".join(lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +14,11 @@ from typing import Any
 import pyarrow as pa
 
 from hpc_curate import credentials, sources
-from hpc_curate.errors import BadInput, ConfigError, EnvironmentFault
+from hpc_curate.element.faults import environment_faults
+from hpc_curate.errors import BadInput, ConfigError, NotInstalled, Unavailable
+from hpc_curate.io.patience import Passing, patiently
 from hpc_curate.io.s5cmd import SourceSettings
+from hpc_curate.io.turns import Turns
 from hpc_curate.records import Video
 
 SCHEMES = ("hf",)
@@ -65,16 +69,19 @@ def _hub(what: str) -> Iterator[Any]:
         import huggingface_hub
         from huggingface_hub import errors
     except ImportError as error:
-        raise ConfigError(f"{what} needs huggingface_hub; pip install 'hpc_curate[web]'") from error
+        raise NotInstalled(f"{what} needs huggingface_hub", "pip install 'hpc_curate[web]'") from error
     try:
-        yield huggingface_hub
+        with environment_faults(what):
+            yield huggingface_hub
     except (errors.EntryNotFoundError, errors.RevisionNotFoundError) as error:
         raise BadInput(f"{what}: there is no such file or revision") from error
     except errors.RepositoryNotFoundError as error:  # also of private ones, without a token
         raise ConfigError(f"{what}: no such dataset, or none for you; HF_TOKEN says who you are") from error
     except (errors.HTTPError, OSError) as error:
         said = credentials.redacted(" ".join(str(error).split()))[:300]
-        raise EnvironmentFault(f"{what}: the hub does not answer as it should: {said}") from error
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        kind = Unavailable if status in (401, 403) else Passing
+        raise kind(f"{what}: the hub does not answer as it should: {said}") from error
 
 
 class Transport(sources.Transport):
@@ -82,18 +89,31 @@ class Transport(sources.Transport):
 
     tool = "huggingface_hub"
 
-    def __init__(self, settings: SourceSettings) -> None:
-        pass
+    def __init__(self, settings: SourceSettings, turns: Turns) -> None:
+        self._pauses_s = [settings.pause_s * 2**number for number in range(settings.retries)]
+        self._stopped = threading.Event()
+
+    @classmethod
+    def version(cls, settings: SourceSettings) -> str:
+        with _hub(cls.tool) as hub:
+            return str(hub.__version__)
+
+    def stop(self) -> None:
+        self._stopped.set()
 
     def fetch(self, video: Video, path: Path, size: int) -> dict[str, Any]:
-        repo, revision, name = _parts(video.uri)
-        folder = path.with_name(f"{path.name}-hub")
-        try:
-            with _hub(video.uri) as hub:
-                came = hub.hf_hub_download(repo, name, revision=revision, repo_type="dataset", local_dir=folder)
-            Path(came).replace(path)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        if video.bytes not in (-1, path.stat().st_size):
-            raise BadInput(f"{video.uri}: {path.stat().st_size} of {video.bytes} bytes came")
+        patiently(lambda: _download(video, path), self._pauses_s, self._stopped)
         return {}
+
+
+def _download(video: Video, path: Path) -> None:
+    repo, revision, name = _parts(video.uri)
+    folder = path.with_name(f"{path.name}-hub")
+    try:
+        with _hub(video.uri) as hub:
+            came = hub.hf_hub_download(repo, name, revision=revision, repo_type="dataset", local_dir=folder)
+        Path(came).replace(path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if video.bytes not in (-1, path.stat().st_size):
+        raise Passing(f"{video.uri}: {path.stat().st_size} of {video.bytes} bytes came")

@@ -9,9 +9,10 @@ from typing import Any
 import pyarrow as pa
 
 from hpc_curate import sources
-from hpc_curate.errors import BadInput, ConfigError, CurateError, EnvironmentFault
+from hpc_curate.errors import BadInput, ConfigError, CurateError, Unavailable
 from hpc_curate.io.s5cmd import SourceSettings
 from hpc_curate.io.tool import Tool, ToolFailed
+from hpc_curate.io.turns import Turns
 from hpc_curate.records import Video
 
 SCHEMES = ("rclone",)
@@ -29,7 +30,10 @@ def entries(source: str, settings: SourceSettings) -> pa.Table:
     Raises:
         ConfigError: there are none, or rclone knows no such remote.
     """
-    found = _listed(_tool(), source.rstrip("/"), ["--recursive"])
+    try:
+        found = _listed(_tool(), source.rstrip("/"), ["--recursive"])
+    except BadInput as error:
+        raise ConfigError(f"input={source}: there is no such folder or file on the remote") from error
     found = sorted((one for one in found if sources.has_extension(one["Name"], settings)), key=lambda one: one["Path"])
     if not found:
         raise ConfigError(f"{source} holds no video; source.extensions are {', '.join(settings.extensions)}")
@@ -66,7 +70,7 @@ def _meant(uri: str, error: ToolFailed) -> CurateError:
         return ConfigError(f"{uri}: rclone knows no such remote; rclone listremotes ({error.said})")
     if error.code in _MISSING:
         return BadInput(f"{uri}: there is no such file")
-    return EnvironmentFault(f"{uri}: rclone ended with code {error.code}: {error.said}")
+    return Unavailable(f"{uri}: rclone ended with code {error.code}: {error.said}")
 
 
 class Transport(sources.Transport):
@@ -74,8 +78,12 @@ class Transport(sources.Transport):
 
     tool = "rclone"
 
-    def __init__(self, settings: SourceSettings) -> None:
+    def __init__(self, settings: SourceSettings, turns: Turns) -> None:
         self._tool, self._settings = _tool(), settings
+
+    @classmethod
+    def version(cls, settings: SourceSettings) -> str:
+        return _tool().version("version")
 
     def facts(self, video: Video) -> tuple[int, str]:
         found = _listed(self._tool, video.uri, [])
@@ -92,7 +100,7 @@ class Transport(sources.Transport):
         except ToolFailed as error:
             raise _meant(video.uri, error) from error
         if path.stat().st_size != size:
-            raise BadInput(f"{video.uri}: {path.stat().st_size} of {size} bytes came")
+            raise Unavailable(f"{video.uri}: {path.stat().st_size} of {size} bytes came")
         return {}
 
     def stop(self) -> None:

@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from hpc_curate import sources
 from hpc_curate.errors import ConfigError
-from hpc_curate.io.object_store import ObjectStore
+from hpc_curate.io.object_store import ObjectStore, client
 from hpc_curate.io.s5cmd import SourceSettings
+from hpc_curate.io.turns import Turns
 from hpc_curate.records import Video
 
 SCHEMES = ("s3",)
@@ -46,9 +47,18 @@ class Transport(sources.Transport):
 
     direct = True
 
-    def __init__(self, settings: SourceSettings) -> None:
+    def __init__(self, settings: SourceSettings, turns: Turns) -> None:
         self.tool = settings.s3_tool
         self._store = ObjectStore(settings)
+
+    @classmethod
+    def name(cls, settings: SourceSettings) -> str:
+        return settings.s3_tool
+
+    @classmethod
+    def version(cls, settings: SourceSettings) -> str:
+        used = client(settings)
+        return used.tool.version(*used.asks_version)
 
     def facts(self, video: Video) -> tuple[int, str]:
         found = self._store.head(video.uri)

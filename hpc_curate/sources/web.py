@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from hpc_curate import __version__, sources
 from hpc_curate.io.s5cmd import SourceSettings
+from hpc_curate.io.turns import Turns
 from hpc_curate.io.web import SCHEMES, Web
 from hpc_curate.records import Video
 
@@ -32,10 +33,13 @@ class Transport(sources.Transport):
 
     tool = f"hpc_curate {__version__}"
 
-    def __init__(self, settings: SourceSettings) -> None:
-        self._web = Web(settings.web)
+    def __init__(self, settings: SourceSettings, turns: Turns) -> None:
+        self._web = Web(settings.web, turns)
 
     def fetch(self, video: Video, path: Path, size: int) -> dict[str, Any]:
         found = self._web.fetch(video.uri, path)
         moved = {"final_uri": found.url} if found.url != video.uri else {}
         return {**moved, **{name: value for name in ("etag", "modified") if (value := getattr(found, name))}}
+
+    def stop(self) -> None:
+        self._web.stop()

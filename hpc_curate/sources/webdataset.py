@@ -25,6 +25,7 @@ from hpc_curate import __version__, credentials, sources
 from hpc_curate.element.faults import environment_faults
 from hpc_curate.errors import BadInput, ConfigError
 from hpc_curate.io.s5cmd import SourceSettings
+from hpc_curate.io.turns import Turns
 from hpc_curate.records import Video, on_disk
 
 SCHEMES = ("wds",)
@@ -249,7 +250,7 @@ class Transport(sources.Transport):
     tool = f"hpc_curate {__version__}"
     direct = True
 
-    def __init__(self, settings: SourceSettings) -> None:
+    def __init__(self, settings: SourceSettings, turns: Turns) -> None:
         pass
 
     def facts(self, video: Video) -> tuple[int, str]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import tempfile
+import threading
+import urllib.parse
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from hpc_curate import sources
-from hpc_curate.errors import BadInput, ConfigError, EnvironmentFault
+from hpc_curate.errors import BadInput, ConfigError, Unavailable
 from hpc_curate.io import child
 from hpc_curate.io.s5cmd import SourceSettings
 from hpc_curate.io.tool import Tool, ToolFailed
+from hpc_curate.io.turns import Turns
 from hpc_curate.records import Video
 
 SCHEMES = ("ytdlp+https", "ytdlp+http")
@@ -67,11 +70,17 @@ class Transport(sources.Transport):
     tool = "yt-dlp"
     tells_licence = True
 
-    def __init__(self, settings: SourceSettings) -> None:
-        self._tool, self._settings = _tool(), settings
+    def __init__(self, settings: SourceSettings, turns: Turns) -> None:
+        self._tool, self._settings, self._turns = _tool(), settings, turns
+        self._stopped = threading.Event()
+
+    @classmethod
+    def version(cls, settings: SourceSettings) -> str:
+        return _tool().version("--version")
 
     def fetch(self, video: Video, path: Path, size: int) -> dict[str, Any]:
         web = self._settings.web
+        self._turns.take(urllib.parse.urlsplit(_url(video.uri)).hostname or "", self._stopped)
         options = ["--no-playlist", "--format", web.format, "--dump-json", "--no-simulate", "--no-part", "--no-mtime"]
         options += ["--max-filesize", str(int(web.largest_gb * 1e9)), "--retries", str(web.tries)]
         options += ["--socket-timeout", f"{web.silence_s:g}", "--sleep-requests", f"{web.pause_per_host_s:g}"]
@@ -86,7 +95,7 @@ class Transport(sources.Transport):
             except ToolFailed as error:
                 if any(word in error.said.lower() for word in _OF_THE_VIDEO):
                     raise BadInput(f"{video.uri}: {error.said}") from error
-                raise EnvironmentFault(f"{video.uri}: yt-dlp ended with code {error.code}: {error.said}") from error
+                raise Unavailable(f"{video.uri}: yt-dlp ended with code {error.code}: {error.said}") from error
             came = sorted(Path(folder).iterdir())
             if not came:
                 raise BadInput(f"{video.uri}: longer than source.web.longest_s, or larger than source.web.largest_gb")
@@ -96,4 +105,5 @@ class Transport(sources.Transport):
         return {**{name: about[name] for name in _KEPT if about.get(name) is not None}, **licence}
 
     def stop(self) -> None:
+        self._stopped.set()
         self._tool.stop()

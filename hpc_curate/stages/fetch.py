@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from hpc_curate.errors import BadInput
+from hpc_curate.errors import BadInput, Unavailable
 from hpc_curate.inputs import Inputs
 from hpc_curate.io.tables import size_and_sha256
 from hpc_curate.records import Video, licence_of
@@ -31,6 +32,7 @@ _VIDEOS = pa.schema(
         ("extra", pa.string()),  # JSON: what the source said, and the input table's other columns
         ("reason", pa.string()),  # why it was not asked for; null: it was
         ("error", pa.string()),
+        ("again", pa.bool_()),  # whether `retry` asks for it again: the source did not answer, or refused us
     ]
 )
 
@@ -39,10 +41,12 @@ _VIDEOS = pa.schema(
 class Fetch(PerUnit):
     """One item is one video. Give the run folder as `input=` of the run that curates.
 
-    What cannot be had costs one row with an `error`; a licence that is not allowed one with a `reason`.
+    What cannot be had costs one row with an `error`; a licence that is not allowed one with a `reason`. A unit that
+    `retry` has done again keeps what came, and asks for what may come another time.
     """
 
     name: ClassVar[str] = "fetch"
+    version: ClassVar[int] = 2
 
     have: str | None = None  # an earlier run folder of fetch: what came there is taken from there
     licences: tuple[str, ...] = ()  # the only ones that are kept, in any case; none: any
@@ -65,6 +69,8 @@ class Fetch(PerUnit):
         return [Item(video.video_id, (video.video_id,)) for video in inputs.videos()]
 
     def process(self, model: dict[str, dict[str, Any]], inputs: Inputs, item: Item) -> Tables:
+        if (done := _done(inputs, item.key)) is not None:
+            return {"videos": done}
         video = next(video for video in inputs.videos() if video.video_id == item.key)
         row: dict[str, Any] = {"video_id": video.video_id, "source_uri": video.uri, "extra": json.dumps(video.extra)}
         row |= {"name": video.name.rpartition("/")[2], "licence": licence_of(video.extra)}
@@ -81,6 +87,8 @@ class Fetch(PerUnit):
             return _table({**row, **({} if row["reason"] else _kept(inputs, video, path, said))})
         except BadInput as error:
             return _table({**row, "error": str(error)})
+        except Unavailable as error:
+            return _table({**row, "error": str(error), "again": True})
 
     def _reason(self, licence: str | None) -> str | None:
         if not self.licences or (licence or "").casefold() in {allowed.casefold() for allowed in self.licences}:
@@ -88,7 +96,17 @@ class Fetch(PerUnit):
         return f"licence {licence} is not allowed" if licence else "no licence is named"
 
     def failed(self, item: Item, error: str) -> Tables:
-        return _table({"video_id": item.key, "error": error})
+        return _table({"video_id": item.key, "error": error, "again": True})  # its workers died: no word about it
+
+
+def _done(inputs: Inputs, video_id: str) -> pa.Table | None:
+    """The row of a video in a unit that is done again, if nothing more can come of it."""
+    rows = inputs.earlier("videos")
+    rows = rows.filter(pc.equal(rows["video_id"], video_id))
+    if not rows.num_rows or rows["again"][0].as_py():
+        return None
+    path = rows["path"][0].as_py()
+    return rows if path is None or inputs.kept_size(path) == rows["bytes"][0].as_py() else None
 
 
 def _table(row: dict[str, Any]) -> Tables:

