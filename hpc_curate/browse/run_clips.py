@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hpc_curate import units
+from hpc_curate import config, units
 from hpc_curate.browse.catalogue import Catalogue, Collection, Kind, Progress, drawn
 from hpc_curate.browse.media import Media, content_type
 from hpc_curate.browse.renditions import POSTER_PX
@@ -33,12 +34,17 @@ _IN_TAR = ["mp4_offset", "mp4_bytes"]
 
 
 class RunClips(Collection):
-    """One row for each clip, and one for each video without any; read anew each time somebody asks for a catalogue."""
+    """One row for each clip, and one for each video without any; read anew each time somebody asks for a catalogue.
+
+    Its videos are found as the plan says, unless another endpoint or profile is given.
+    """
 
     kind: Kind = "run"
 
     def __init__(self, of: str, settings: SourceSettings, plan: Plan) -> None:
-        super().__init__(of, settings)
+        own = config.source(plan.settings)
+        endpoint, profile = settings.endpoint or own.endpoint, settings.profile or own.profile
+        super().__init__(of, replace(own, endpoint=endpoint, profile=profile))
         self.plan: Plan = plan
         self._lock = threading.Lock()
         self._looked: _Looked | None = None

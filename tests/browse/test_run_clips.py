@@ -14,7 +14,14 @@ STAGES = "scan,shots,gate,embed,dedup,select,cut,shard,pack,index"
 
 
 def curate(run_dir: Path, videos: Path, stages: str) -> None:
-    words = [f"input={videos}", f"run_dir={run_dir}", "launch=inline", f"stage=[{stages}]", "gate=none"]
+    words = [
+        "source.profile=lab",
+        f"input={videos}",
+        f"run_dir={run_dir}",
+        "launch=inline",
+        f"stage=[{stages}]",
+        "gate=none",
+    ]
     assert cli.main(["run", *words, "stage.select.rules={motion: {min: 0.002}}"]) == 0
 
 
@@ -97,6 +104,10 @@ def test_a_clip_that_was_packed_is_shown_from_its_tar(videos, opened, tmp_path):
         collection.media("0" * 20)
     with pytest.raises(BadInput):
         collection.playable(rows["broken.mp4"]["id"])
+
+
+def test_videos_of_a_run_are_found_as_its_plan_says(begun, opened):
+    assert opened(begun).settings.profile == "lab"
 
 
 def test_a_sample_of_a_run_is_some_of_its_rows(begun, opened):
