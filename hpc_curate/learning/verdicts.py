@@ -92,13 +92,15 @@ class VerdictFile:
             EnvironmentFault: the disk is full, or the file system is at fault.
         """
         now = datetime.now(timezone.utc)
+        rows = {
+            (one.clip_id, one.audit): {**asdict(one), "tags": _tidy(one.tags), "by": self.by, "at": one.at or now}
+            for one in verdicts
+        }
+        new = pa.Table.from_pylist(list(rows.values()), schema=VERDICTS)
         with _alone(self.path):
-            rows = {(row["clip_id"], row["audit"]): row for row in self.read().to_pylist()}
-            for one in verdicts:
-                tags = sorted({tag.strip() for tag in one.tags} - {""})
-                row = {**asdict(one), "tags": tags, "by": self.by, "at": one.at or now}
-                rows[one.clip_id, one.audit] = row
-            table = pa.Table.from_pylist([rows[key] for key in sorted(rows)], schema=VERDICTS)
+            known = self.read()
+            stays = known.filter(pc.invert(pc.is_in(_keys(known), _keys(new))))
+            table = pa.concat_tables([stays, new]).sort_by([("clip_id", "ascending"), ("audit", "ascending")])
             tables.publish(self.path.absolute(), partial(self._write, table))
         return table
 
@@ -106,6 +108,15 @@ class VerdictFile:
         pq.write_table(table, path, compression="zstd")
         if self.mode is not None:
             path.chmod(self.mode)
+
+
+def _tidy(tags: Sequence[str]) -> list[str]:
+    return sorted({tag.strip() for tag in tags} - {""})
+
+
+def _keys(rows: pa.Table) -> pa.Array:
+    """What there is one row of: a clip in an audit, or outside of one."""
+    return pc.if_else(rows["audit"], pc.binary_join_element_wise(rows["clip_id"], "audit", " "), rows["clip_id"])
 
 
 @contextlib.contextmanager
