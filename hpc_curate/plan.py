@@ -175,8 +175,21 @@ def _maker(column: str) -> str | None:
     for kind in ("measure", "stage"):
         for name in registry.names(kind):
             if column in getattr(registry.load(kind, name), "columns", pa.schema([])).names:
-                return f"{kind} {name} does: add it, or take a recipe that has it, such as recipe=full"
+                recipes = _recipes_with(kind, name)
+                hint = f", or take a recipe that has it, such as recipe={recipes[0]}" if recipes else ""
+                return f"{kind} {name} does: add it{hint}"
     return None
+
+
+def _recipes_with(kind: str, name: str) -> list[str]:
+    """Recipes that have a stage or measure, those that need nothing from elsewhere before the others."""
+    found = []
+    for path in sorted((config.conf_dir() / "recipe").glob("*.yaml"), key=lambda path: (path.stem != "full", path)):
+        groups: dict[str, Any] = {}
+        for group in yaml.safe_load(path.read_text())["defaults"]:
+            groups |= group if isinstance(group, dict) else {}
+        found += [path.stem] if name in groups.get(f"/{kind}", []) else []
+    return found
 
 
 def save(plan: Plan) -> None:

@@ -47,6 +47,7 @@ MISTAKES = {
         "shard,safety,pack",
     ),
     "select=full": ("needs 'shake'", "measure shake does", "recipe=full"),
+    "pack=cosmos_predict": ("stage.pack needs 'caption'", "stage caption does: add it", "recipe=captions"),
 }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from hpc_curate.errors import ConfigError
+from hpc_curate.plural import counted
 
 Predict = Callable[[np.ndarray], np.ndarray]  # rows -> predictions of these rows
 Fit = Callable[[np.ndarray], Predict]  # rows to learn from -> what was learnt
@@ -29,7 +30,7 @@ def by_video(videos: np.ndarray, classes: np.ndarray, count: int) -> np.ndarray:
     if len(names) < 2 or len(seldom):
         raise ConfigError(
             "cross-validation needs each label in at least two videos: label clips of more videos"
-            + (f" ({len(seldom)} labels are in one video only)" if len(names) > 1 else "")
+            + (f" ({counted(len(seldom), 'label')} in one video only)" if len(names) > 1 else "")
         )
     count = min(count, len(names))
     held, fold = np.zeros((count, table.shape[1])), np.zeros(len(names), np.int64)

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from hpc_curate.errors import ConfigError
 from hpc_curate.learning import verdicts
 from hpc_curate.nearest import nearest
+from hpc_curate.plural import counted
 from hpc_curate.records import video_of
 
 _NUMBERS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, verdicts.ACCEPT: 1.0, verdicts.REJECT: 0.0}
@@ -77,7 +78,7 @@ def read(path: Path, column: str) -> Labels:
         raise ConfigError(f"{path} has no row with a clip_id and a {column}")
     twice = pc.value_counts(pa.array(ids)).to_pylist()
     if contradicted := [count["values"] for count in twice if count["counts"] > 1]:
-        raise ConfigError(f"{path} has {len(contradicted)} clips with two labels, such as {contradicted[0]}")
+        raise ConfigError(f"{path} has {counted(len(contradicted), 'clip')} with two labels, such as {contradicted[0]}")
     return Labels(ids, [text for _, text in rows])
 
 

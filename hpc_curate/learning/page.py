@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from hpc_curate.learning.figures import Bin
+from hpc_curate.plural import counted
 from hpc_curate.report.document import document, section
 from hpc_curate.report.markup import Child, Markup, table, tag
 
@@ -49,6 +50,8 @@ def plot(bins: Sequence[Bin]) -> Markup:
         parts.append(tag("text", f"{value:.3g}", x=place(value), y=_SIDE - _MARGIN + 16, text_anchor="middle"))
         parts.append(tag("text", f"{value:.3g}", x=_MARGIN - 6, y=_SIDE - place(value) + 4, text_anchor="end"))
     for each in bins:
-        says = tag("title", f"predicted {each.predicted:.3g}, observed {each.observed:.3g}, {each.clips} clips")
+        says = tag(
+            "title", f"predicted {each.predicted:.3g}, observed {each.observed:.3g}, {counted(each.clips, 'clip')}"
+        )
         parts.append(tag("circle", says, cx=place(each.predicted), cy=_SIDE - place(each.observed), r=5, class_="kept"))
     return tag("svg", parts, viewBox=f"0 0 {_SIDE} {_SIDE}", role="img", class_="chart", aria_label="reliability")

@@ -69,7 +69,7 @@ class Row:
     partition: str | None
     waits_for: tuple[str, ...]
     bytes: int  # that it would leave
-    measured: bool  # by what this run or its pilot has done; else by rule of thumb
+    measured: bool  # by what this run or its pilot has done; else guessed from another run
 
 
 @dataclass(frozen=True)
@@ -218,8 +218,8 @@ def _legend(seen: Outlook) -> list[str]:
     if measured:
         said.append(f"leaves: measured in this run or its pilot: {', '.join(measured)}")
     if by_rule:
-        rule = "by rule of thumb, of 28 minutes of film at 0.46 Mbit/s"
-        said.append(f"leaves: {rule}: {', '.join(by_rule)}; pilot=N measures that, and the hours")
+        rule = "guessed from another run, of film at 0.46 Mbit/s (of a higher bit rate less is left per byte)"
+        said.append(f"leaves: {rule}: {', '.join(by_rule)}; pilot=N measures yours, and the hours")
     return [
         *said,
         f"files: about {seen.files:,}: {FILES_PER_UNIT} for a unit and {evidence.FILES_PER_ELEMENT} for an element",

@@ -135,7 +135,7 @@ def _propose(work: Work, step: Step, samples: Sequence[Sample]) -> Proposal:
     name, left = step.stage.name, len(work.missing[step.stage.name])
     timed = [sample for sample in samples if not sample.resumed]
     if not timed:
-        why = "every one that is done was resumed" if samples else "no task is done"
+        why = "none was done at one go (resumed, or asked for more later)" if samples else "no task is done"
         return Proposal(name, 0, left, notes=(f"{why}: nothing to propose from; pilot=N does some of all",))
     covered = gb_of_tasks(step, work.gb)
     tasks = work.tasks(name)

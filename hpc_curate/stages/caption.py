@@ -38,6 +38,7 @@ class Caption(Asker):
     """
 
     name: ClassVar[str] = "caption"
+    columns: ClassVar[pa.Schema] = pa.schema([("caption", pa.string()), ("captions", pa.list_(CAPTION))])
 
     # By name, from the group `prompt`: {text: …}, and max_tokens where it differs. The first makes the txt.
     prompts: dict[str, Any] = field(default_factory=dict)
@@ -61,8 +62,7 @@ class Caption(Asker):
         return {**super().settings(), "prompts": [[name, prompt] for name, prompt in self.prompts.items()]}
 
     def writes(self) -> dict[str, pa.Schema]:
-        own = [("caption", pa.string()), ("captions", pa.list_(CAPTION)), *self.told()]
-        return {"rows": pa.schema([("clip_id", pa.string()), *own, ("error", pa.string())])}
+        return {"rows": pa.schema([("clip_id", pa.string()), *self.columns, *self.told(), ("error", pa.string())])}
 
     def _frames(self) -> int:
         return self.frames_per_clip if self.window_s is None else _EVERY_FRAME

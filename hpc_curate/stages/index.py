@@ -18,6 +18,7 @@ from hpc_curate import __version__
 from hpc_curate.clips import align
 from hpc_curate.errors import MergeRefused
 from hpc_curate.io.tables import write_table, write_text
+from hpc_curate.plural import counted
 from hpc_curate.records import licence_of
 from hpc_curate.stage import Merge, Tables
 from hpc_curate.stages import caption
@@ -127,8 +128,9 @@ class Index(Merge):
         hours = (pc.sum(packed["cut_duration_s"]).as_py() or 0.0) / 3600
         yield "# Data set card"
         yield (
-            f"{packed.num_rows} clips, {hours:.2f} hours, of {len(sources)} of {len(videos)} videos. "
-            f"{clips.num_rows} clips were kept; {failed} of them could not be {verbs} and are in no {place}."
+            f"{counted(packed.num_rows, 'clip')}, {hours:.2f} hours, of {len(sources):,} of "
+            f"{counted(len(videos), 'video')}. {counted(clips.num_rows, 'clip was', 'clips were')} kept; {failed:,} of "
+            f"them could not be {verbs}. Such clips are in no {place}."
         )
         yield f"Made by hpc_curate {__version__}."
         yield "## Files"
@@ -258,7 +260,7 @@ def _cell(value: Any) -> str:
 
 def _licences(extras: Iterable[dict[str, Any]]) -> str:
     found = Counter(licence_of(extra) or "unknown" for extra in extras)
-    lines = [f"- {' '.join(licence.split())}: {count} videos" for licence, count in sorted(found.items())]
+    lines = [f"- {' '.join(licence.split())}: {counted(count, 'video')}" for licence, count in sorted(found.items())]
     return "\n".join(
         ["By the column `licence` of the input table; the clips have the licences of their videos.", "", *lines]
     )

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hpc_curate.errors import UnitFailed
+from hpc_curate.errors import ConfigError, UnitFailed
 from hpc_curate.io.tables import write_bytes
 from hpc_curate.io.tars import Tar, write_tar
 from hpc_curate.records import Video, digest
@@ -75,8 +75,12 @@ class Pack(PerUnit):
     layout: Layout = "webdataset"  # by the group `pack`
     output: str | None = None  # the setting of the run: what went to one place is not yet in another
 
+    def __post_init__(self) -> None:
+        if self.layout == "cosmos_predict" and self.caption is None:
+            raise ConfigError("pack=cosmos_predict is videos with captions: stage.pack.caption names their column")
+
     def reads(self) -> tuple[str, ...]:
-        captions = ("caption",) if self.layout == "cosmos_predict" else ()
+        captions = (self.caption,) if self.layout == "cosmos_predict" and self.caption else ()
         return (_EVERY_COLUMN, *captions, "samples", "store")
 
     def writes(self) -> dict[str, pa.Schema]:

@@ -22,7 +22,7 @@ def test_every_fold_has_something_of_every_class():
 
 
 def test_a_label_of_one_video_cannot_be_tried_on_others():
-    with pytest.raises(ConfigError, match="1 labels are in one video only"):
+    with pytest.raises(ConfigError, match="1 label in one video only"):
         folds.by_video(np.array(["a", "a", "b", "c"]), np.array([0, 0, 1, 1]), 5)
     with pytest.raises(ConfigError, match="at least two videos"):
         folds.by_video(np.array(["a", "a"]), np.array([0, 0]), 5)

@@ -30,7 +30,7 @@ def test_truth_values_are_numbers_and_words_are_not(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("clip_id,label\na,1\na,0\n", "1 clips with two labels, such as a"),
+        ("clip_id,label\na,1\na,0\n", "1 clip with two labels, such as a"),
         ("clip_id,lable\na,1\n", "no column 'label'; did you mean 'lable'.*column clip_id, as hpc-curate table writes"),
         ("clip_id,label\n", "no row with a clip_id"),
     ],

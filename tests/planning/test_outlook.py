@@ -151,7 +151,7 @@ def test_a_sweep_shows_each_of_its_jobs(scheduler: Path, given: list[str], capsy
     out = capsys.readouterr().out
     assert out.count("a dry run, nothing is written or queued") == 2
     assert out.count("#SBATCH --job-name=hpc-STAGE-") == 2
-    assert "by rule of thumb" in out
+    assert "guessed from another run" in out
 
 
 def test_without_slurm_it_says_what_it_assumes(

@@ -109,7 +109,7 @@ def test_the_card_says_what_was_asked_and_what_came_of_it(tmp_path):
     card = (run.folder / "README.md").read_text()
     assert "3 clips, 0.00 hours, of 2 of 4 videos. 4 clips were kept; 1 of them could not be encoded" in card
     assert "| train | a | 2 | 2 |" in card
-    assert "- CC BY 4.0: 1 videos" in card and "- CC0: 1 videos" in card
+    assert "- CC BY 4.0: 1 video\n" in card and "- CC0: 1 video\n" in card
     assert "min: 0.1" in card and "weights: clip.pt" in card
     assert "| embedding | recall | 0.9 | 0.987654 |" in card and "histogram" not in card
     assert "/data" not in card
@@ -160,7 +160,7 @@ def test_a_layout_of_files_is_indexed_file_by_file(run):
     assert (
         "metas/*.txt" in card
         and "| split | bucket | samples |" in card
-        and "could not be encoded and are in no folder" in card
+        and "could not be encoded. Such clips are in no folder" in card
     )
     (run.folder / of["v1_0_1"]).unlink()
     with pytest.raises(MergeRefused, match="1 tars are gone: val/videos/v1_0_1.mp4"):

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from hpc_curate.errors import EnvironmentFault, UnitFailed
+from hpc_curate.errors import ConfigError, EnvironmentFault, UnitFailed
 from hpc_curate.io.delivery import Folder
 from hpc_curate.records import Video
 from hpc_curate.stage import Resources
@@ -244,3 +244,8 @@ def test_webdataset_reads_every_sample_in_a_data_loader(make_video, ffmpeg, tmp_
         assert len(frames) == (3 + described["number"]) * 64 * 48
         seen.append(described["clip_id"])
     assert sorted(seen) == sorted(run.store)
+
+
+def test_folders_for_captions_need_captions() -> None:
+    with pytest.raises(ConfigError, match="stage.pack.caption names their column"):
+        Pack(layout="cosmos_predict", caption=None)
