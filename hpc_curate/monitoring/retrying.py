@@ -238,18 +238,32 @@ def _rows_given_up(state: State, name: str) -> tuple[list[Case], int]:
     )
     if not isinstance(stage, PerUnit) or not main:
         return [], 0
-    asked_again = "again" in stage.writes()[main].names
-    kind = UNFETCHED if asked_again else QUARANTINED
     chosen, given_up, data = [], 0, 0
+    fetches = "again" in stage.writes()[main].names
     for unit in range(state.plan.steps[name].units):
         record = state.done(name, unit)
-        if not record or not record.errors:
+        if not record or not (record.errors or fetches):
             continue
-        rows = tables.read_table(state.ledger.outputs(record, main), ["error", *(["again"] if asked_again else [])])
+        rows = tables.read_table(state.ledger.outputs(record, main))
         errors = rows["error"].drop_null().to_pylist()
-        mine = pc.sum(rows["again"]).as_py() or 0 if asked_again else sum(map(bool, map(_NOT_DATA.search, errors)))
-        given_up, data = given_up + mine, data + len(errors) - mine
+        again = pc.sum(rows["again"]).as_py() or 0 if fetches else sum(bool(_NOT_DATA.search(one)) for one in errors)
+        mine = again + (_lost(state, rows) if fetches else 0)
+        given_up, data = given_up + mine, data + len(errors) - again
         chosen += [unit] if mine else []
+    if not chosen:
+        return [], data
     what = counted(given_up, "video" if main == "videos" else "clip")
-    reason = f"{what} did not come, and may come another time" if asked_again else f"{what} given up"
-    return [Case(name, kind, tuple(chosen), reason)] if chosen else [], data
+    if fetches:
+        return [
+            Case(name, UNFETCHED, tuple(chosen), f"{what} did not come, or got lost, and may come another time")
+        ], data
+    return [Case(name, QUARANTINED, tuple(chosen), f"{what} given up")], data
+
+
+def _lost(state: State, rows: pa.Table) -> int:
+    """How many files that were fetched are no longer there, or not whole."""
+    root = state.plan.paths.root
+    came = rows.filter(pc.is_valid(rows["path"])).select(["path", "bytes"]).to_pylist()
+    return sum(
+        not (root / row["path"]).is_file() or (root / row["path"]).stat().st_size != row["bytes"] for row in came
+    )

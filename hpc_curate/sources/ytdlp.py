@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import threading
 import urllib.parse
@@ -26,7 +27,10 @@ _SAFE += ["--no-cache-dir"]
 _LISTING_S = 1800.0
 # What is kept of what the site says; of a licence many sites say nothing, and then it is not known.
 _KEPT = ("id", "title", "uploader", "channel", "upload_date", "duration", "extractor", "format_id", "webpage_url")
-_OF_THE_VIDEO = ("unavailable", "private video", "removed", "not available", "unsupported url", "404", "410", "sign in")
+# What is said of a video, and not of a server or of us: no later try changes it.
+_OF_THE_VIDEO = re.compile(
+    r"(?<!service )unavailable|private video|removed|not available|unsupported url|http error 4(04|10)|sign in(?!.*bot)"
+)
 
 
 def accepts(source: str, settings: SourceSettings) -> bool:
@@ -93,7 +97,7 @@ class Transport(sources.Transport):
             try:
                 told = self._tool.run([*_SAFE, *options, *output, "--", _url(video.uri)], web.longest_download_s)
             except ToolFailed as error:
-                if any(word in error.said.lower() for word in _OF_THE_VIDEO):
+                if _OF_THE_VIDEO.search(error.said.lower()):
                     raise BadInput(f"{video.uri}: {error.said}") from error
                 raise Unavailable(f"{video.uri}: yt-dlp ended with code {error.code}: {error.said}") from error
             came = sorted(Path(folder).iterdir())

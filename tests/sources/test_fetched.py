@@ -100,6 +100,9 @@ def test_what_did_not_answer_is_asked_again_in_the_same_folder_and_what_came_is_
         after = rows_of(raw)
         assert (after["came"], after["gone"]) == (before["came"], before["gone"])
         assert (raw / after["late"]["path"]).read_bytes() == b"late" and after["late"]["error"] is None
+        (raw / after["late"]["path"]).unlink()  # what got lost is fetched again
+        assert cli.main(["retry", str(raw)]) == 0
+        assert (raw / rows_of(raw)["late"]["path"]).read_bytes() == b"late"
         capsys.readouterr()
         assert cli.main(["retry", str(raw)]) == 0
         assert "nothing to do" in capsys.readouterr().out

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import http.server
 import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 pytest.importorskip("huggingface_hub")
 
 from hpc_curate import sources  # noqa: E402
-from hpc_curate.errors import BadInput, ConfigError  # noqa: E402
+from hpc_curate.errors import BadInput, ConfigError, Unavailable  # noqa: E402
 from hpc_curate.io.s5cmd import SourceSettings  # noqa: E402
 from hpc_curate.io.transfer import Fetcher  # noqa: E402
 from hpc_curate.records import Video  # noqa: E402
@@ -27,6 +28,8 @@ FILES = {"train/one.mp4": b"one", "train/two.MP4": b"second", "README.md": b"---
 
 class Hub(http.server.BaseHTTPRequestHandler):
     """One dataset, someone/films, as much of the protocol as it takes to list and to fetch."""
+
+    answers: ClassVar[list[int]] = []  # statuses that the next files get instead
 
     def log_message(self, *arguments: Any) -> None:
         pass
@@ -50,6 +53,10 @@ class Hub(http.server.BaseHTTPRequestHandler):
     def file(self, name: str) -> None:
         if name not in FILES:
             self.none("EntryNotFound")
+            return
+        status = self.answers.pop(0) if self.answers and self.command == "GET" else 200
+        if status != 200:
+            self.send_error(status)
             return
         self.send_response(200)
         for key, value in {"ETag": f'"{etag(FILES[name])}"', "X-Repo-Commit": COMMIT}.items():
@@ -112,3 +119,22 @@ def test_a_dataset_that_is_not_there_and_a_uri_that_is_none_are_told(hub: None) 
         sources.entries("hf://datasets/nobody/films", SETTINGS)
     with pytest.raises(ConfigError, match="write hf://datasets/OWNER/NAME"):
         sources.entries("hf://films", SETTINGS)
+
+
+def test_a_hub_that_is_down_for_a_while_is_asked_again_and_one_that_refuses_is_not(hub: None, tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, pause_s=0.01, retries=2)
+    rows = sources.entries("hf://datasets/someone/films", settings).to_pylist()
+    video = Video("0123", rows[0]["uri"], rows[0]["name"], rows[0]["bytes"], rows[0]["version"])
+    with Fetcher(tmp_path, settings) as fetcher:
+        Hub.answers[:] = [404, 404]  # as a load balancer says it: no word of the hub's
+        assert fetcher.get(video).read_bytes() == b"one"
+        assert Hub.answers == []
+    with Fetcher(tmp_path, settings) as fetcher:
+        Hub.answers[:] = [401, 401]
+        with pytest.raises(Unavailable, match="401"):
+            fetcher.get(video)
+        assert Hub.answers == [401]
+        Hub.answers.clear()
+    short = dataclasses.replace(video, bytes=4)
+    with Fetcher(tmp_path, settings) as fetcher, pytest.raises(Unavailable, match="3 of 4 bytes came"):
+        fetcher.get(short)

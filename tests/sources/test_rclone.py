@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hpc_curate import sources
-from hpc_curate.errors import BadInput, ConfigError
+from hpc_curate.errors import BadInput, ConfigError, Unavailable
 from hpc_curate.io.s5cmd import SourceSettings
 from hpc_curate.io.transfer import Fetcher
 from hpc_curate.records import Video
@@ -62,6 +62,24 @@ def test_what_is_gone_or_has_changed_is_a_bad_input(shelf: Path, tmp_path: Path)
 def test_a_remote_that_nobody_configured_and_a_folder_without_videos_are_told(shelf: Path) -> None:
     with pytest.raises(ConfigError, match="rclone knows no such remote"):
         sources.entries("rclone://nowhere/x", SETTINGS)
+    with pytest.raises(ConfigError, match=r"input=rclone://shelf/none: there is no such folder or file on the remote"):
+        sources.entries("rclone://shelf/none", SETTINGS)
     (shelf / "empty").mkdir()
     with pytest.raises(ConfigError, match="holds no video"):
         sources.entries("rclone://shelf/empty", SETTINGS)
+
+
+def test_what_came_short_or_not_at_all_may_come_another_time(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = (video(row) for row in sources.entries("rclone://shelf/", SETTINGS).to_pylist())
+    real, tool = shutil.which("rclone"), tmp_path / "tool"
+    monkeypatch.setenv("HPC_CURATE_RCLONE", str(tool))
+    for copying, complaint in (
+        ('printf fir > "${!#}"', "3 of 5 bytes came"),
+        ("echo 'AccessDenied: expired' >&2; exit 1", "rclone ended with code 1: AccessDenied: expired"),
+    ):
+        tool.write_text(f"""#!/bin/bash\n[ "$1" = copyto ] || exec {real} "$@"\n{copying}\n""")
+        tool.chmod(0o755)
+        with Fetcher(tmp_path, SETTINGS) as fetcher, pytest.raises(Unavailable, match=complaint):
+            fetcher.get(first)

@@ -10,7 +10,7 @@ import pytest
 from webserver import serving
 
 from hpc_curate import sources
-from hpc_curate.errors import BadInput, ConfigError
+from hpc_curate.errors import BadInput, ConfigError, Unavailable
 from hpc_curate.io import video as videos
 from hpc_curate.io.s5cmd import SourceSettings
 from hpc_curate.io.transfer import Fetcher
@@ -46,6 +46,9 @@ def test_what_is_not_there_is_told(make_video: Callable[..., Path], tmp_path: Pa
             sources.entries(f"ytdlp+{url}/none.mp4", settings())
         with pytest.raises(BadInput, match="404"):
             fetcher.get(Video("0123", f"ytdlp+{url}/none.mp4", "none.mkv", -1, ""))
+        (tmp_path / "site" / "one.mp4.busy").touch()
+        with pytest.raises(Unavailable, match="503"):  # which may pass
+            fetcher.get(Video("4567", f"ytdlp+{url}/one.mp4", "one.mkv", -1, ""))
 
 
 def test_what_is_too_large_is_left_there(make_video: Callable[..., Path], tmp_path: Path) -> None:
