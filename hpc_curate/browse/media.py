@@ -28,7 +28,7 @@ _AT_ONCE = 1 << 18
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)\Z")
 # Those that browsers play, if they know the codec. Most play what is in a .mov, under this name only.
 _PLAYED = {"mp4": "video/mp4", "m4v": "video/mp4", "mov": "video/mp4", "webm": "video/webm"}
-_OTHER = "application/octet-stream"
+_OTHER = "video/x-other"  # which none of them tries, and no middleware takes for text and compresses
 # A video is no page: whatever its bytes are taken for, nothing in them runs, and no other site may show them.
 HEADERS = {
     "cache-control": "no-store",
@@ -75,7 +75,7 @@ class Answer:
 
 
 def content_type(name: str) -> str:
-    """By the name's extension; what browsers do not play is called bytes, so that they do not try."""
+    """By the name's extension; what browsers do not play has a type of which they know that."""
     return _PLAYED.get(name.rpartition(".")[2].lower(), _OTHER)
 
 
