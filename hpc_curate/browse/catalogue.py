@@ -1,7 +1,8 @@
 """What can be looked at: videos of a folder or a store, clips of a run as it stands, samples of finished tars.
 
-`open_collection` returns at once; what it lists is listed in the background, so that a hundred thousand files block
-nobody. `Collection.catalogue` is what is known now: a table, and by `id` where each row's bytes and picture are.
+`open_collection` returns at once (in a store it first looks for the index of finished tars); what it lists is listed
+in the background, so that a hundred thousand files block nobody. `Collection.catalogue` is what is known now: a table,
+and by `id` where each row's bytes and picture are.
 """
 
 from __future__ import annotations
@@ -41,10 +42,11 @@ class Catalogue:
     """What is known at one moment. `rows` is all, or a random sample where only some were asked for.
 
     Columns: `id` (letters, digits, - and _ only) and `name` first, then all others.
-    Of videos: uri, folder, bytes, container. Of a run, one row for each clip (`what` is "clip"; `id` is its clip_id)
-    with every column of `hpc-curate table`: uri, start_s, end_s, state (kept, rejected, failed, pending), reason,
-    reasons, error, captions, scores, duplicate_of; and one for each video of which there is no clip (`what` is "video",
-    `id` is its video_id) with its state, reason and error. Of tars: tar, bytes, and what the json of each sample says.
+    Of videos: uri, folder, bytes, container, and what the input says of them. Of a run, one row for each clip (`what`
+    is "clip"; `id` is its clip_id) with every column of `hpc-curate table`: uri, start_s, end_s, state (kept, rejected,
+    failed, pending), reason, reasons, error, captions, scores, duplicate_of; and one for each video of which there is
+    no clip (`what` is "video", `id` is its video_id) with its state, reason and error. Of tars the same as of videos:
+    `folder` is the tar, `id` the sample's key, and its json is what the input says; of tars in a store tar and bytes.
     """
 
     rows: pa.Table

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -47,7 +46,6 @@ VERDICTS = pa.schema(
 )
 COMBINED = pa.schema([VERDICTS.field(name) for name in ("clip_id", "verdict", "tags")])
 
-_MODES = {False: 0o600, True: 0o660}  # by whether the run is shared
 _NO_TIME = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _Z = 1.959964  # of 95 %, two-sided, in the normal distribution
@@ -74,7 +72,6 @@ class VerdictFile:
 
     path: Path
     by: str
-    mode: int | None = None  # of the file; None: as the umask says
 
     def read(self) -> pa.Table:
         """Rows of `VERDICTS`; none where nothing was said yet.
@@ -101,13 +98,8 @@ class VerdictFile:
             known = self.read()
             stays = known.filter(pc.invert(pc.is_in(_keys(known), _keys(new))))
             table = pa.concat_tables([stays, new]).sort_by([("clip_id", "ascending"), ("audit", "ascending")])
-            tables.publish(self.path.absolute(), partial(self._write, table))
+            tables.write_table(self.path.absolute(), table, VERDICTS, None)
         return table
-
-    def _write(self, table: pa.Table, path: Path) -> None:
-        pq.write_table(table, path, compression="zstd")
-        if self.mode is not None:
-            path.chmod(self.mode)
 
 
 def _tidy(tags: Sequence[str]) -> list[str]:
@@ -134,11 +126,12 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def of_run(plan: Plan, user: str | None = None) -> VerdictFile:
-    """`RUN/verdicts/USER.parquet`, for those who may see the run; the user is who runs this process."""
+    """`RUN/verdicts/USER.parquet`; the user is who runs this process, which writes for those who may see the run."""
+    privacy.apply(plan.settings)
     who = user or privacy.me()
     path = plan.paths.verdicts(who)
     privacy.make_folder(path.parent, plan.settings)
-    return VerdictFile(path, who, _MODES[privacy.shareable(plan.settings)])
+    return VerdictFile(path, who)
 
 
 def files(paths: Sequence[Path]) -> list[Path]:
