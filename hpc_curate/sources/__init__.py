@@ -2,8 +2,8 @@
 
 One file holds one way to get videos: `accepts(source, settings)` says whether the input is for it, `entries(source,
 settings)` lists it as a table of `ENTRIES`. Where what it lists has to be fetched, `SCHEMES` are the schemes of its
-URIs, and `Transport(settings)` brings them. Nothing that was named is dropped: what is no regular file, or is not
-there, is an entry of unknown size, so that scan records what is wrong with it.
+URIs, and a `Transport` says what they are now and brings them. Nothing that was named is dropped: what is no regular
+file, or is not there, is an entry of unknown size, so that scan or fetch records what is wrong with it.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import json
 import os
 import tarfile
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,21 +100,30 @@ def _entries(tar: Path, root: Path, settings: SourceSettings) -> pa.Table:
     shown = str(tar.relative_to(root)) if tar.is_relative_to(root) else tar.name
     mtime, content = _changed_at(tar), _scan(tar)
     seen: dict[str, int] = {}
-    for _, group in itertools.groupby(content.members, lambda member: _key(member.name)):
-        sample = list(group)
-        videos = [member for member in sample if sources.has_extension(member.name, settings)]
-        extra = json.dumps(_said(tar, sample)) if videos else ""
+    for said, videos in _samples(tar, content, settings):
         for member in videos:
             seen[member.name] = times = seen.get(member.name, 0) + 1
             uris.append(_uri(tar, member.name) + (f"{_TWICE}{times}" if times > 1 else ""))
             inside = [part for part in member.name.split("/") if part not in ("", ".", "..")]
             names.append(sources.printable("/".join([shown, *inside])))
             sizes.append((member.bytes, f"{mtime}+{member.offset}") if member.plain else sources.UNKNOWN)
-            extras.append(extra)
+            extras.append(json.dumps(said))
     if content.broken:
         uris, names = [*uris, _uri(tar)], [*names, sources.printable(shown)]
         sizes, extras = [*sizes, sources.UNKNOWN], [*extras, "{}"]
     return sources.tabulate(uris, names, sizes, extras)
+
+
+def _samples(tar: Path, content: _Content, settings: SourceSettings) -> Iterator[tuple[dict[str, Any], list[_Member]]]:
+    """What is said of each sample that has videos, and these."""
+    if not content.members:  # it may be no file at all
+        return
+    with environment_faults(str(tar)), tar.open("rb") as file:
+        for _, group in itertools.groupby(content.members, lambda member: _key(member.name)):
+            sample = list(group)
+            videos = [member for member in sample if sources.has_extension(member.name, settings)]
+            if videos:
+                yield _said(file, sample), videos
 
 
 def _key(name: str) -> str:
@@ -128,13 +137,13 @@ def _uri(tar: Path, member: str | None = None) -> str:
     return place if member is None else f"{place}#{urllib.parse.quote(os.fsencode(member), safe='')}"
 
 
-def _said(tar: Path, sample: Sequence[_Member]) -> dict[str, Any]:
+def _said(file: IO[bytes], sample: Sequence[_Member]) -> dict[str, Any]:
     """The json of a sample, and its txt; what is wrong with the former is said in `json_error`."""
     texts = {suffix: member for member in sample if (suffix := member.name.rpartition(".")[2]) in ("json", "txt")}
     said: dict[str, Any] = {}
     for suffix, member in texts.items():
         try:
-            text = _text(tar, member)
+            text = _text(file, member)
             found = json.loads(text) if suffix == "json" else {"caption": text.strip()}
             if not isinstance(found, dict):
                 raise ValueError("it is no object")
@@ -147,12 +156,11 @@ def _said(tar: Path, sample: Sequence[_Member]) -> dict[str, Any]:
     return clean
 
 
-def _text(tar: Path, member: _Member) -> str:
+def _text(file: IO[bytes], member: _Member) -> str:
     if member.bytes > _MOST_TEXT or not member.plain:
         raise ValueError(f"{member.bytes} bytes are too many, or it is no plain file")
-    with environment_faults(str(tar)), tar.open("rb") as file:
-        file.seek(member.data)
-        return file.read(member.bytes).decode()
+    file.seek(member.data)
+    return file.read(member.bytes).decode()
 
 
 # -- reading tars --------------------------------------------------------------------------------------------------
