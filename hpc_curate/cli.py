@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from hpc_curate import __version__
+from hpc_curate.browse import options as browsing
 from hpc_curate.errors import ConfigError, CurateError
 from hpc_curate.preview import options
 
@@ -23,6 +24,9 @@ _FETCH_HELP = (
     "run recipe=fetch, and takes what run takes. Then: run input=THAT_FOLDER"
 )
 _DOCTOR_HELP = "whether run would work, with the same overrides, on this machine, on the cluster and on its nodes"
+_BROWSE_HELP = (
+    "videos, clips or samples in a browser: watch, filter, compare, judge; on this machine only, with a token"
+)
 _PREVIEW_HELP = "a grid of sampled videos or clips, all playing at once: of a folder, a store, or a run as it stands"
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -130,6 +134,10 @@ def _add_looking(verbs: Verbs) -> None:
     preview = verbs.add_parser("preview", help=_PREVIEW_HELP, description=_PREVIEW_HELP)
     preview.set_defaults(module="hpc_curate.preview.command")
     options.add_verb(preview)
+
+    browse = verbs.add_parser("browse", help=_BROWSE_HELP, description=_BROWSE_HELP)
+    browse.set_defaults(module="hpc_curate.browse.server")
+    browsing.add_verb(browse)
 
     table = _of_a_run(verbs, "table", "one row per clip, with every column, state and reason")
     table.add_argument("-o", "--output", type=Path, required=True, help=".parquet, .csv or .jsonl")

@@ -84,7 +84,9 @@ def test_a_function_takes_few_arguments(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=named)
 def test_nothing_heavy_is_imported_with_a_module(path):
-    assert not imported(run_at_import(tree(path))) & HEAVY
+    # Nobody but Streamlit imports its pages.
+    own = {"streamlit"} if path.parent == PACKAGE / "browse" / "pages" else set()
+    assert not imported(run_at_import(tree(path))) & HEAVY - own
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if path.parent != PACKAGE / "models"], ids=named)

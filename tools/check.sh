@@ -14,7 +14,7 @@ readonly packages=(
   python3-venv shellcheck                                    # to check
   slurm-wlm slurmctld slurmd slurm-client munge              # tests/slurm
   slurmdbd mariadb-server                                    # tests/slurm, with accounting
-  chromium chromium-driver                                   # tests/report
+  chromium chromium-driver                                   # tests/browse
   mmdebstrap fakeroot                                        # tests/container
   rclone                                                     # tests/sources
   awscli                                                     # tests/s3

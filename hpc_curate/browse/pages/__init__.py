@@ -1,0 +1,1 @@
+"""The pages of the viewer. Only Streamlit imports them, and nothing else here knows Streamlit's elements."""

@@ -1,0 +1,51 @@
+"""All about one row: it plays with controls, every column is told, and one can say what one thinks of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import streamlit as st
+
+from hpc_curate.browse.catalogue import Catalogue
+from hpc_curate.browse.opened import current
+from hpc_curate.browse.pages import judging, looks, tiles
+from hpc_curate.browse.pages.tiles import Shelf, Tile
+
+_WORDS = ("caption", "captions")
+_ABOVE = {*_WORDS, "id", "name", "clip_id"}
+
+
+@st.dialog("A closer look", width="large")
+def show(catalogue: Catalogue, row_id: str) -> None:
+    """A dialog over the page."""
+    rows = catalogue.rows.filter(pc.equal(catalogue.rows["id"], row_id)).to_pylist()
+    if not rows:
+        st.info("It is not there any more.")
+        return
+    row = rows[0]
+    left, right = st.columns([3, 2])
+    with left:
+        big = Tile(row["id"], row["name"], looks.note(row), row.get("state") or "")
+        tiles.show(catalogue, [big], Shelf("big", 1, True))
+        for caption in _captions(row):
+            st.text(caption)
+    with right:
+        judging.form(row["id"])
+        plan = current().collection.plan
+        if plan is not None and "embedding" in plan.writers and row.get("what") != "video":
+            st.button("Clips that look like this", icon=":material/image_search:", on_click=_like, args=(row["id"],))
+    known = {name: looks.value(given) for name, given in row.items() if name not in _ABOVE and given is not None}
+    st.dataframe(pa.table({"column": list(known), "value": list(known.values())}), width="stretch", height=320)
+    st.text(row["id"])
+
+
+def _captions(row: dict[str, Any]) -> list[str]:
+    said = [row.get("caption"), *(row.get("captions") or [])]
+    return list(dict.fromkeys(str(one) for one in said if one))
+
+
+def _like(row_id: str) -> None:
+    st.session_state["like"] = row_id
+    st.session_state["page_number"] = 0

@@ -1,0 +1,151 @@
+"""`hpc-curate browse`: pages, media and websocket on one port of this machine's own address, behind a token."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import getpass
+import os
+import secrets
+import shlex
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from hpc_curate.browse import opened, routes
+from hpc_curate.browse.catalogue import open_collection
+from hpc_curate.browse.guard import Guard, is_loopback
+from hpc_curate.browse.options import LOOPBACK
+from hpc_curate.errors import ConfigError
+from hpc_curate.io.s5cmd import SourceSettings
+from hpc_curate.learning.verdicts import VerdictFile, of_run
+from hpc_curate.run_folder import privacy
+
+PAGE = Path(__file__).with_name("pages") / "main.py"
+_PORTS = 50  # tried one after the other
+_ADDRESS = "STREAMLIT_SERVER_ADDRESS"
+_SETTINGS = {
+    "browser.gatherUsageStats": False,
+    "client.showErrorDetails": "none",  # a traceback tells paths
+    "client.toolbarMode": "minimal",
+    "server.fileWatcherType": "none",
+    "server.headless": True,
+    "server.enableXsrfProtection": True,
+    "theme.light.primaryColor": "#2f6fbd",  # the colours of the report
+    "theme.dark.primaryColor": "#6aa5ec",
+    "theme.dark.backgroundColor": "#141518",
+    "theme.dark.secondaryBackgroundColor": "#1c1e22",
+}
+
+
+def browse(given: argparse.Namespace) -> int:
+    """The verb: serve until Ctrl-C."""
+    refuse_other(given.address, given.of, given.port)
+    try:
+        import uvicorn
+        from streamlit import config
+        from streamlit.starlette import App
+    except ImportError as error:
+        raise ConfigError(f"browse needs the extra app: pip install 'hpc-curate[app]' ({error})") from error
+    with _listening(given.address, given.port) as listening:
+        port = listening.getsockname()[1]
+        config.set_option("server.port", port)
+        app = App(PAGE, **guarded(given, port))
+        served = uvicorn.Config(app, log_level="warning", access_log=False, ws="websockets-sansio")
+        try:
+            uvicorn.Server(served).run(sockets=[listening])
+        except KeyboardInterrupt:
+            print("closed")
+        finally:
+            opened.current().collection.close()
+    return 0
+
+
+def stock(given: argparse.Namespace) -> dict[str, Any]:
+    """What `App` takes where `streamlit run` has been started, which by itself listens on every address of the machine.
+
+    Starts the same command again on loopback if no address was given; ends it if another one was.
+    """
+    from streamlit import config
+
+    port = int(config.get_option("server.port"))
+    chosen = config.get_option("server.address")
+    if chosen is None and _ADDRESS not in os.environ:
+        _again_on_loopback()
+    try:
+        refuse_other(chosen or "0.0.0.0", given.of, port)
+        return guarded(given, port)
+    except ConfigError as error:
+        print(f"hpc-curate: {error}", file=sys.stderr, flush=True)
+        os._exit(2)  # an exception would be taken for one of the script, behind a traceback
+
+
+def guarded(given: argparse.Namespace, port: int) -> dict[str, Any]:
+    """Open what is to be looked at, and say where: `routes` and `middleware` for `App`.
+
+    Raises:
+        ConfigError: there is no such thing to look at.
+    """
+    from starlette.middleware import Middleware
+    from streamlit import config
+
+    for name, value in _SETTINGS.items():
+        config.set_option(name, value)
+    collection = open_collection(given.of, SourceSettings(endpoint=given.endpoint, profile=given.profile))
+    own = VerdictFile(given.verdicts.absolute(), privacy.me())
+    where = own if collection.plan is None else of_run(collection.plan)
+    opened.show(opened.Opened(collection, where, given.nsamples, given.seed))
+    token = secrets.token_urlsafe(24)
+    print(_where(port, token), flush=True)
+    return {"routes": routes.routes(collection, token), "middleware": [Middleware(Guard, token=token)]}
+
+
+def refuse_other(address: str, of: str, port: int) -> None:
+    """Raises:
+    ConfigError: the address is not this machine's own; the message says what to do instead.
+    """
+    if not is_loopback(address):
+        raise ConfigError(
+            f"the viewer is not served on {address}, where anybody on the network could reach it. Serve it here:\n"
+            f"    hpc-curate browse {shlex.quote(of)} --port {port}\n"
+            f"and on the computer that you sit at:\n    {_tunnel(port)}"
+        )
+
+
+def _where(port: int, token: str) -> str:
+    return (
+        f"http://localhost:{port}/?token={token}\n"
+        f"From another computer first: {_tunnel(port)}\nWhoever has this address sees the videos. Ctrl-C closes it."
+    )
+
+
+def _tunnel(port: int) -> str:
+    return f"ssh -N -L {port}:localhost:{port} {getpass.getuser()}@{socket.gethostname()}"
+
+
+def _listening(address: str, port: int) -> socket.socket:
+    """The first port from there on that is free."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    for number in range(port, port + _PORTS):
+        listening = socket.socket(family)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((address, number))
+        except OSError as error:
+            listening.close()
+            if error.errno != errno.EADDRINUSE:
+                raise ConfigError(f"cannot listen on {address}, port {number}: {error.strerror}") from error
+        else:
+            listening.listen()
+            return listening
+    raise ConfigError(f"none of the ports {port} to {port + _PORTS - 1} is free; give --port")
+
+
+def _again_on_loopback() -> None:
+    """Replace this process by the same command, which is told its address by the environment."""
+    sys.stdout.flush()
+    os.environ[_ADDRESS] = LOOPBACK
+    # Among these is the socket that listens on every address already, and would do so behind the new one.
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    os.execv(sys.executable, sys.orig_argv)

@@ -1,0 +1,163 @@
+"""The pages in a real browser."""
+
+import http.client
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+by = pytest.importorskip("selenium.webdriver.common.by").By
+keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
+
+CANARY = "<img src=x onerror=\"document.title='owned'\">.mp4"
+PATIENCE_S = 40
+
+
+def until(true: Callable[[], Any]) -> Any:
+    """What it returns as soon as that is true."""
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            found = true()
+        except Exception:  # the page is being drawn anew
+            found = None
+        if found or time.monotonic() > end:
+            assert found
+            return found
+        time.sleep(0.2)
+
+
+class Page:
+    """What a person does with a page."""
+
+    def __init__(self, browser: Any, address: str) -> None:
+        self.browser, self.address = browser, address
+        browser.get(address)
+
+    def go(self, name: str) -> None:
+        self.browser.get(f"{self.address.partition('?')[0]}{name}")
+
+    def find(self, css: str) -> list[Any]:
+        return self.browser.find_elements(by.CSS_SELECTOR, css)
+
+    def titles(self) -> list[str]:
+        return [title.text for title in self.find(".look-title")]
+
+    def shows(self, text: str) -> bool:
+        return text in self.browser.find_element(by.TAG_NAME, "body").text
+
+    def press(self, text: str) -> None:
+        until(lambda: [one.click() or True for one in self.find("button") if text in one.text][0])
+
+
+@pytest.fixture(scope="module")
+def folder(make_clip: Callable[[Path, str], None], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fourteen videos, one with a name that is markup, one that no browser plays."""
+    videos = tmp_path_factory.mktemp("videos")
+    make_clip(videos / CANARY, "testsrc2=s=320x180:r=12:d=4")
+    make_clip(videos / "old.avi", "testsrc2=s=320x180:r=12:d=4")
+    for number in range(12):
+        shutil.copy(videos / CANARY, videos / f"video {number:02d}.mp4")
+    return videos
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path, serve: Any, chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with serve(str(folder), "--seed", "3", verdicts=tmp_path_factory.mktemp("said") / "said.parquet") as address:
+        yield Page(chromium, address)
+
+
+def test_pages_turn_and_a_sample_stays_as_it_was(page):
+    first = until(lambda: len(page.titles()) == 12 and page.titles())
+    page.press("Next")
+    rest = until(lambda: len(page.titles()) == 2 and page.titles())
+    page.press("Previous")
+    assert until(lambda: len(page.titles()) == 12 and page.titles()) == first
+    assert len({*first, *rest}) == 14
+
+
+def test_every_video_plays_and_what_no_browser_plays_is_made_to(page):
+    page.go("")
+    until(lambda: len(page.titles()) == 12)
+    moved = "return [...document.querySelectorAll('video')].filter(one => one.currentTime > 0.3).length"
+    until(lambda: page.browser.execute_script(moved) == 12)
+    page.press("Next")
+    until(lambda: page.browser.execute_script(moved) == 2)
+    played = page.browser.execute_script("return [...document.querySelectorAll('video')].map(one => one.currentSrc)")
+    assert "old.avi" not in page.titles() or any("/playable/" in source for source in played)
+
+
+def test_a_filter_filters_and_a_name_that_is_markup_is_text(page):
+    page.go("")
+    box = until(lambda: page.find("input[aria-label='name contains']")[0])
+    box.send_keys("ONERROR", keys.ENTER)
+    assert until(lambda: len(page.titles()) == 1 and page.titles()) == [CANARY]
+    page.find(".look-title")[0].click()
+    until(lambda: page.shows("A closer look"))
+    assert page.find("img[src=x]") == []
+    assert "owned" not in page.browser.title
+
+
+def test_a_verdict_and_a_tag_survive_a_reload(page):
+    page.go("")
+    until(lambda: len(page.titles()) == 12)
+    title = page.titles()[0]
+    page.browser.execute_script("document.querySelector('.look-reject').click()")
+    until(lambda: page.find(".look-tile[data-verdict=reject] .look-title")[0].text == title)
+    page.find(".look-title")[0].click()
+    box = until(lambda: page.find("[role=dialog] [data-testid=stMultiSelect] input")[0])
+    until(lambda: box.send_keys("blurry", keys.ENTER, keys.TAB) or True)
+    page.press("Save")
+    until(lambda: not page.shows("A closer look"))
+    page.go("")
+    until(lambda: page.find(".look-tile[data-verdict=reject] .look-title")[0].text == title)
+    page.find(".look-title")[0].click()
+    until(lambda: page.shows("blurry"))
+
+
+def test_without_the_token_there_is_no_page_no_video_and_no_websocket(page):
+    websocket = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    websocket |= {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Origin": page.address.partition("/?")[0]}
+    until(lambda: page.find(".look-tile"))
+    media = f"look/media/{page.find('.look-tile')[0].get_attribute('data-id')}"
+    root, _, token = page.address.partition("?token=")
+
+    def status(path: str, given: str, headers: dict[str, str] | None = None) -> int:
+        connection = http.client.HTTPConnection(root.removeprefix("http://").rstrip("/"), timeout=20)
+        connection.request("GET", f"/{path}?token={given}", headers=headers or {})
+        found = connection.getresponse().status
+        connection.close()
+        return found
+
+    assert [status(path, "wrong") for path in ("", media, "_stcore/health", "static/index.html")] == [403] * 4
+    assert status("_stcore/stream", "wrong", websocket) == 403
+    assert [status("", token), status(media, token), status("_stcore/stream", token, websocket)] == [200, 200, 101]
+    # Another site's page, and another site's name that was made to point here.
+    assert status("_stcore/stream", token, {**websocket, "Origin": "http://elsewhere.example"}) == 403
+    assert status("", token, {"Host": "elsewhere.example"}) == 403
+
+
+def test_clips_of_a_run_can_be_compared_moved_across_thresholds_and_audited_blind(
+    judged_run, serve, chromium, tmp_path
+):
+    with serve(str(judged_run), verdicts=tmp_path / "unused.parquet") as address:
+        page = Page(chromium, address)
+        until(lambda: len(page.titles()) == 4)
+        page.go("duplicates")
+        assert {*until(lambda: len(page.titles()) == 2 and page.titles())} == {"fractal.mp4", "fractal again.mp4"}
+        page.go("thresholds")
+        until(lambda: page.shows("Kept with these thresholds"))
+        slider = until(lambda: page.find("[data-testid=stSlider] input")[0])
+        slider.send_keys(keys.HOME)
+        until(lambda: page.shows("Would come back") and page.titles() == ["bars.mp4"])
+        page.go("audit")
+        until(lambda: page.titles() == ["Watch it, then say"])
+        assert not any(page.shows(told) for told in ("fractal", "motion", ".mp4"))
+        page.press("Has a defect")
+        until(lambda: page.shows("100.0%"))
+        [said] = pq.read_table(next((judged_run / "verdicts").glob("*.parquet"))).to_pylist()
+    assert (said["verdict"], said["audit"]) == ("reject", True)
