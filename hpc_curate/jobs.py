@@ -66,15 +66,27 @@ def planned(plan: Plan, work: Work) -> Job:
 
 
 def do(job: Job) -> int:
-    """Returns the exit code: 0 well, 1 something failed, 2 a wrong question, 75 stopped: start me again."""
+    """Returns the exit code: 0 well, 1 something failed, 2 a wrong question, 75 stopped: start me again, 130 Ctrl-C."""
     try:
         plan = plans.load(Path(job.plan_file))
         if job.stages:
             return work(plan, job.stages, job.units)
-        launch.run(plan)
+        return _run(plan)
     except CurateError as error:
         print(f"hpc-curate: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
+
+
+def _run(plan: Plan) -> int:
+    try:
+        launch.run(plan)
+    except KeyboardInterrupt:
+        survives = "what is done is kept; the same command goes on"
+        if plan.settings["launch"]["kind"] == "slurm":
+            cancel = f"hpc-curate cancel {plan.paths.root}"
+            survives = f"what is queued stays queued ({cancel} takes it back); the same command queues the rest"
+        print(f"hpc-curate: interrupted; {survives}", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -11,7 +11,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -212,7 +213,7 @@ def _run_slots(plan: Plan, name: str, missing: Sequence[int]) -> None:
     submission = submissions.prepare(plan, name, submissions.deal(missing, slots), gpus=gpus, here=True)
     executor = submitit.LocalExecutor(folder=submissions.log_folder(plan, submission))
     executor.update_parameters(timeout_min=7 * 24 * 60, stderr_to_stdout=True)
-    with privacy.written_by_me_alone():
+    with privacy.written_by_me_alone(), _quiet(executor.folder):
         jobs = [
             executor.submit(element, str(plan.file), name, submission.name, str(index))
             for index in range(len(submission.elements))
@@ -226,6 +227,19 @@ def _run_slots(plan: Plan, name: str, missing: Sequence[int]) -> None:
         for job in jobs:
             job.cancel()
         raise
+
+
+@contextmanager
+def _quiet(folder: Path) -> Iterator[None]:
+    """What is started meanwhile has a file for its stderr: an interrupt reaches it too, and it would say where."""
+    ours = os.dup(2)
+    with (folder / "controllers.err").open("ab") as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(ours, 2)
+            os.close(ours)
 
 
 def _slots(asked: int | None, resources: Resources, gpus: int) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 
 from hpc_curate import config
 from hpc_curate.cluster import container, slurm
+from hpc_curate.cluster.container import Inside
 from hpc_curate.cluster.slurm import Answer, Limits, Task
 from hpc_curate.errors import ConfigError, SchedulerError, Unanswered
 from hpc_curate.plan import Plan
@@ -126,9 +127,9 @@ def executor(plan: Plan, submission: Submission, after: Sequence[str], folder: P
 
     outside = plan.settings["launch"]["python"] or shlex.quote(sys.executable)
     # A relay calls sbatch, which no container has.
-    python = outside if submission.stage == RELAY else container.inside(plan, submission.stage).python
-    made = submitit.SlurmExecutor(folder=folder, python=python)
-    made.update_parameters(**parameters(plan, submission, after))
+    inside = Inside(outside) if submission.stage == RELAY else container.inside(plan, submission.stage)
+    made = submitit.SlurmExecutor(folder=folder, python=inside.python)
+    made.update_parameters(**parameters(plan, submission, after, inside.srun_args))
     return made
 
 
@@ -159,8 +160,14 @@ def partition(plan: Plan, stage: str) -> str | None:
     return named
 
 
-def parameters(plan: Plan, submission: Submission, after: Sequence[str] = ()) -> dict[str, Any]:
-    """What submitit's Slurm executor is given for one array; launch.sbatch has the last word."""
+def parameters(
+    plan: Plan, submission: Submission, after: Sequence[str] = (), srun_args: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What submitit's Slurm executor is given for one array; launch.sbatch has the last word.
+
+    Args:
+        srun_args: of its container.
+    """
     settings = plan.settings["launch"]
     mine = resources(plan, submission.stage)
     workers = mine.workers_per_element
@@ -185,18 +192,18 @@ def parameters(plan: Plan, submission: Submission, after: Sequence[str] = ()) ->
     given["exclude"] = ",".join(filter(None, [own["exclude"], *submission.exclude])) or None
     given["setup"] = [*settings["setup"], *own["setup"]] or None
     given["teardown"] = _teardown(own["teardown"], again)
-    given["srun_args"] = [*_srun_args(plan, submission.stage, given["cpus_per_task"]), *own["srun_args"]]
+    given["srun_args"] = [*_srun_args(workers, given["cpus_per_task"]), *srun_args, *own["srun_args"]]
     always = {"kill-on-invalid-dep": "yes", "open-mode": "append", "requeue": True}
     given["additional_parameters"] = {**always, **own["additional_parameters"]}
     return {key: value for key, value in given.items() if value is not None and value is not False}
 
 
-def _srun_args(plan: Plan, stage: str, cpus: int | None) -> list[str]:
+def _srun_args(workers: int, cpus: int | None) -> list[str]:
     # srun takes the count of CPUs from the script's options no longer (since Slurm 22.05).
     args = [f"--cpus-per-task={cpus}"] if cpus else []
-    if resources(plan, stage).workers_per_element > 1:
+    if workers > 1:
         args += ["--kill-on-bad-exit=0", "--wait=0"]  # the others finish what they have
-    return args if stage == RELAY else [*args, *container.inside(plan, stage).srun_args]
+    return args
 
 
 def _teardown(lines: Sequence[str], again: str | None) -> list[str]:

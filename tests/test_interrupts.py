@@ -1,0 +1,55 @@
+"""Ctrl-C reaches the command and all that it has started: one line says what is left, and which command goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def interrupted(reached: Callable[[], bool], *words: str) -> subprocess.CompletedProcess[str]:
+    """A run in a group of its own, as a shell would start it, all of which is interrupted once it has got there."""
+    command = [sys.executable, "-m", "hpc_curate", "run", *words]
+    started = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    until = time.monotonic() + 60
+    while not reached() and started.poll() is None and time.monotonic() < until:
+        time.sleep(0.05)
+    os.killpg(started.pid, signal.SIGINT)
+    out, err = started.communicate(timeout=60)
+    return subprocess.CompletedProcess(command, started.returncode, out, err)
+
+
+def test_in_local_processes_what_is_done_is_kept(make_video: Callable[..., Path], tmp_path: Path) -> None:
+    videos = make_video("videos/one.mp4", "testsrc2=s=640x360:r=30:d=30").parent
+    run = tmp_path / "run"
+    words = (f"input={videos}", f"run_dir={run}", "stage=[scan,shots]")
+    done = interrupted(lambda: any(run.glob("scan/*/claims/**/*")), *words, "launch=local")
+    assert (done.returncode, done.stderr) == (
+        130,
+        "hpc-curate: interrupted; what is done is kept; the same command goes on\n",
+    )
+
+
+def test_while_queueing_what_is_queued_stays_so(scheduler: Path, tmp_path: Path) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    (videos / "one.mp4").write_bytes(b"x")
+    program = scheduler.parent / "bin" / "sbatch"
+    slow = program.read_text().replace("def main() -> int:", "def main() -> int:\n    import time; time.sleep(1)")
+    program.write_text(slow)
+    run = tmp_path / "run"
+    words = (f"input={videos}", f"run_dir={run}", "stage=[scan,shots]", "launch=slurm")
+    done = interrupted(lambda: (scheduler / "queue").exists(), *words)
+    assert done.returncode == 130
+    said = f"hpc-curate: interrupted; what is queued stays queued (hpc-curate cancel {run} takes it back); "
+    assert done.stderr.startswith(said) and done.stderr.count("\n") == 1
+    again = subprocess.run(done.args, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    names = [line.split("|")[3] for line in (scheduler / "queue").read_text().splitlines()]
+    assert len(names) == len(set(names)) == 2  # none was queued twice
