@@ -76,7 +76,7 @@ class Synthetic:
 
     def _unit(self, unit: int, tables: dict[tuple[str, str], pa.Table], signatures: dict[str, str]) -> None:
         """One unit of the first four stages."""
-        pieces = piece_hash(self.plan.steps["scan"].stage)
+        pieces = piece_hash(self.plan.steps["scan"].stage.pieces())
         shots_asked = digest([[pieces, 0]])
         gate_asked = digest([[shots_asked, 0]])
         gate = tables["gate", "rows"]

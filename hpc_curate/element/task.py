@@ -191,13 +191,20 @@ class Task:
             table = tables.read_table(paths, ["clip_id", keep])
             ids = table["clip_id"].filter(table[keep])
             kept = (len(ids), kept_hash(ids))
-        return replace(record, rows=rows, errors=errors, duration_s=round(duration, 3), kept=kept)
+        which = _in_error(paths, "clip_id" if "clip_id" in names else "video_id") if errors else ""
+        return replace(record, rows=rows, errors=errors, duration_s=round(duration, 3), kept=kept, in_error=which)
 
     def _refuse_too_many_errors(self, rows: int, errors: int) -> None:
         limits, stage = self.element.plan.limits, self.element.stage
         of_clips = isinstance(stage, PerUnit) and stage.incremental and not stage.pieces()
         if of_clips and errors >= limits.bad_rows and errors > limits.bad_share * rows:
             raise UnitFailed(f"{errors} of {counted(rows, 'clip')} with an error, more than limits.bad_share allows")
+
+
+def _in_error(paths: Sequence[Path], name: str) -> str:
+    """The hash of the ids of the rows with an error, whichever part they are in."""
+    rows = tables.read_table(paths, [name, "error"])
+    return kept_hash(rows[name].filter(pc.is_valid(rows["error"])))
 
 
 def _stream(parts: Sequence[Path], name: str) -> Iterator[pa.Table]:

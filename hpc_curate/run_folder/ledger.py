@@ -63,6 +63,12 @@ class Record:
     finished: float = 0.0
     revision: int = 1  # publications of this unit so far
     takeovers: int = 0  # of this unit so far, from workers that were not known to have ended
+    in_error: str = ""  # the hash of the ids of the rows with an error; empty: none, or a record of an earlier version
+
+    @property
+    def failures(self) -> str | int:
+        """Which rows have an error, or how many where the record does not say more: for those who read them."""
+        return self.in_error or self.errors
 
     @classmethod
     def parse(cls, value: dict[str, Any]) -> Record:

@@ -94,7 +94,7 @@ class State:
         for unit in range(self.plan.steps[name].units):
             record = self.done(name, unit)
             if record:
-                parts.append([self.asked(name, unit), record.errors, record.kept])
+                parts.append([self.asked(name, unit), record.failures, record.kept])
             elif self.allow_failed and self.failed(name, unit):
                 parts.append("failed")
             else:
@@ -123,7 +123,7 @@ class State:
         records = [self.done(name, unit) for name in upstream]
         if any(record is None for record in records):
             return None
-        return digest([[self.asked(n, unit), r.errors] for n, r in zip(upstream, records, strict=True) if r])
+        return digest([[self.asked(n, unit), r.failures] for n, r in zip(upstream, records, strict=True) if r])
 
     def _hash_of_kept(self, name: str, unit: int) -> str | None:
         stage = self.plan.steps[name].stage
@@ -133,7 +133,7 @@ class State:
             return None
         if merged:
             return self._kept_by_merge(name, record, unit)
-        return record.kept[1] if record.kept else digest(self.asked(name, unit), record.errors)
+        return record.kept[1] if record.kept else digest(self.asked(name, unit), record.failures)
 
     def _kept_by_merge(self, name: str, record: Record, unit: int) -> str:
         """The hash of what a merge keeps of a unit: its file is sorted by unit, so a task reads its own rows only."""

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from hpc_curate import units
 from hpc_curate.element.worker import Allocation, Element
 from hpc_curate.plan import Plan
 from hpc_curate.run_folder import merged
 from hpc_curate.run_folder.ledger import Ledger
-from hpc_curate.run_folder.state import State
+from hpc_curate.run_folder.state import State, kept_hash
 
 SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "synthetic_run.py"
 _spec = importlib.util.spec_from_file_location("synthetic_run", SCRIPT)
@@ -139,3 +140,31 @@ def test_what_a_killed_writer_of_a_note_has_left_is_swept(line: Plan) -> None:
     left.write_text("{")
     Ledger(line.paths).sweep("select", true_signature(line, "select"))
     assert note.exists() and not left.exists()
+
+
+def test_a_merge_sees_that_other_rows_have_an_error_though_they_are_as_many(line: Plan) -> None:
+    signatures = []
+    for which in ("of one clip", "of another", "of one clip"):
+        publish_again(line, "embed", 0, errors=1, in_error=which)
+        signatures.append(true_signature(line, "dedup"))
+    assert signatures[0] == signatures[2] != signatures[1]
+
+
+def test_a_record_of_an_earlier_version_counts_its_errors(line: Plan) -> None:
+    publish_again(line, "embed", 0, errors=2)
+    path = line.paths.done("embed", line.static_signature("embed"), 0)
+    value = json.loads(path.read_text())
+    before = true_signature(line, "dedup")
+    del value["in_error"]
+    path.write_text(json.dumps(value))
+    record = Ledger(line.paths).record("embed", line.static_signature("embed"), 0)
+    assert record and record.failures == 2
+    assert true_signature(line, "dedup") == before
+
+
+def test_a_record_says_which_rows_have_an_error(prepared: Any) -> None:
+    plan = prepared("stage=[scan,shots]", "unit.videos=2", units=2)  # of which none is a video
+    assert Element(plan, "scan", Allocation()).run([0]) == 0
+    record = Ledger(plan.paths).record("scan", plan.static_signature("scan"), 0)
+    assert record and record.errors == 2
+    assert record.in_error == kept_hash(units.all_videos(plan.paths)["video_id"].to_pylist())
