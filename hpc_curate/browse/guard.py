@@ -68,7 +68,7 @@ class Guard:
         from starlette.responses import HTMLResponse
 
         entry = HTMLResponse(_ENTRY, headers={**_HEADERS, "cache-control": "no-store"})
-        entry.set_cookie(routes.COOKIE, self._token, httponly=True, samesite="strict")
+        entry.set_cookie(routes.cookie(self._token), self._token, httponly=True, samesite="strict")
         await entry(scope, receive, send)
 
 

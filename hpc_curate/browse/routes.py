@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import logging
 from collections.abc import Callable
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-COOKIE = "hpc_curate_token"
 MEDIA, PLAYABLE, POSTER = "/look/media", "/look/playable", "/look/poster"  # /ID follows
 
 
@@ -27,7 +27,7 @@ def routes(collection: Collection, token: str) -> list[Any]:
     """Starlette routes for `streamlit.starlette.App(script, routes=…)`.
 
     MEDIA/ID and PLAYABLE/ID answer Range requests; POSTER/ID is a JPEG, or 404. Who gives no token, in the cookie
-    COOKIE or as ?token=…, gets 403. Not below /media, which is Streamlit's own. In a page:
+    `cookie(token)` or as ?token=…, gets 403. Not below /media, which is Streamlit's own. In a page:
     `<video poster="/look/poster/ID"><source src="/look/media/ID#t=3.5,7.2" type="video/mp4"><source
     src="/look/playable/ID" type="video/mp4"></video>`: a browser takes the second where it cannot play the first.
     """
@@ -41,11 +41,17 @@ def routes(collection: Collection, token: str) -> list[Any]:
     return [Route(f"{path}/{{id}}", _guarded(answer, token), methods=["GET"]) for path, answer in answers.items()]
 
 
+def cookie(token: str) -> str:
+    """The name of the cookie that holds it. A browser keeps one jar for all ports of a host: with one name for all,
+    a second viewer would shut the first one."""
+    return f"hpc_curate_{hashlib.sha256(token.encode()).hexdigest()[:12]}"
+
+
 def has_token(headers: Any, query: Any, token: str) -> bool:
     """Whether a request (Starlette's `headers` and `query_params`) brings the token; compared in constant time."""
     from starlette.requests import cookie_parser
 
-    given = (cookie_parser(headers.get("cookie", "")).get(COOKIE, ""), query.get("token", ""))
+    given = (cookie_parser(headers.get("cookie", "")).get(cookie(token), ""), query.get("token", ""))
     found = [hmac.compare_digest(one.encode("utf-8", "replace"), token.encode()) for one in given]
     return any(found) and bool(token)
 

@@ -147,6 +147,9 @@ def test_clips_of_a_run_can_be_compared_moved_across_thresholds_and_audited_blin
     with serve(str(judged_run), verdicts=tmp_path / "unused.parquet") as address:
         page = Page(chromium, address)
         until(lambda: len(page.titles()) == 4)
+        page.browser.execute_script("document.querySelector('.look-title').click()")
+        page.press("Clips that look like this")
+        until(lambda: page.shows("Clips that look like") and len(page.titles()) == 3 and page.shows("similarity"))
         page.go("duplicates")
         assert {*until(lambda: len(page.titles()) == 2 and page.titles())} == {"fractal.mp4", "fractal again.mp4"}
         page.go("thresholds")

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from hpc_curate.browse.catalogue import open_collection
-from hpc_curate.browse.routes import COOKIE, MEDIA, PLAYABLE, POSTER, routes
+from hpc_curate.browse.routes import MEDIA, PLAYABLE, POSTER, cookie, routes
 
 TOKEN = "t0ken-of-this-test"
 
@@ -41,7 +41,7 @@ def ask(make_video, tmp_path):
 
 
 def test_who_has_the_token_gets_a_video_and_parts_of_it(ask):
-    answer, body = ask(f"{MEDIA}/{ask.id}", Cookie=f"other=1; {COOKIE}={TOKEN}")
+    answer, body = ask(f"{MEDIA}/{ask.id}", Cookie=f"other=1; {cookie(TOKEN)}={TOKEN}")
     assert (answer.status, body) == (200, ask.bytes)
     answer, body = ask(f"{MEDIA}/{ask.id}?token={TOKEN}", Range="bytes=10-19")
     assert (answer.status, body) == (206, ask.bytes[10:20])
@@ -52,8 +52,9 @@ def test_who_has_the_token_gets_a_video_and_parts_of_it(ask):
 
 @pytest.mark.parametrize("path", [MEDIA, PLAYABLE, POSTER])
 def test_without_the_token_there_is_nothing(ask, path):
-    for query, cookie in (("", ""), ("?token=", f"{COOKIE}="), ("?token=wrong", f"{COOKIE}=\N{SNOWMAN}".encode())):
-        answer, body = ask(f"{path}/{ask.id}{query}", Cookie=cookie)
+    name = cookie(TOKEN)
+    for query, given in (("", ""), ("?token=", f"{name}="), ("?token=wrong", f"{name}=\N{SNOWMAN}".encode())):
+        answer, body = ask(f"{path}/{ask.id}{query}", Cookie=given)
         assert (answer.status, len(body) < 100) == (403, True)
 
 

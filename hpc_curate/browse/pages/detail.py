@@ -35,7 +35,7 @@ def show(catalogue: Catalogue, row_id: str) -> None:
         judging.form(row["id"])
         plan = current().collection.plan
         if plan is not None and "embedding" in plan.writers and row.get("what") != "video":
-            st.button("Clips that look like this", icon=":material/image_search:", on_click=_like, args=(row["id"],))
+            _search_button(row["id"])
     known = {name: looks.value(given) for name, given in row.items() if name not in _ABOVE and given is not None}
     st.dataframe(pa.table({"column": list(known), "value": list(known.values())}), width="stretch", height=320)
     st.text(row["id"])
@@ -46,6 +46,8 @@ def _captions(row: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys(str(one) for one in said if one))
 
 
-def _like(row_id: str) -> None:
-    st.session_state["like"] = row_id
-    st.session_state["page_number"] = 0
+def _search_button(row_id: str) -> None:
+    if st.button("Clips that look like this", icon=":material/image_search:"):
+        st.session_state["like"] = row_id
+        st.session_state["page_number"] = 0
+        st.rerun()  # of the page, which closes the dialog
