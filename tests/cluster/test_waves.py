@@ -245,6 +245,7 @@ def play(cluster: Cluster) -> None:
             cluster.pass_time(lambda relayed: survive(cluster, relayed))
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seeds", [range(100), pytest.param(range(100, 1000), marks=pytest.mark.slow)])
 def test_whatever_slurm_says_no_unit_is_queued_twice_and_none_is_lost(
     cluster: Callable[..., Cluster], seeds: range
