@@ -148,12 +148,12 @@ def prepare(settings: dict[str, Any]) -> plans.Plan:
     """
     log = logging.getLogger(__name__)
     check(settings)
-    asked, settings = settings.get("stage") or {}, _of_plan(settings)
-    paths = RunPaths(Path(settings["run_dir"]))
-    entries = _entries(settings)
-    make_folders(settings)
-    verdicts.frozen(asked, paths, write=True)
-    unit = config.unit(settings)
+    kept = _of_plan(settings)
+    paths = RunPaths(Path(kept["run_dir"]))
+    entries = _entries(kept)
+    make_folders(kept)
+    kept["stage"] = verdicts.frozen(kept["stage"], paths, write=True)
+    unit = config.unit(kept)
     frozen = units.freeze(paths, entries, unit_gb=unit.gb, unit_videos=unit.videos)
     for what, uris in (
         ("named twice, taken once", frozen.repeated),
@@ -164,7 +164,7 @@ def prepare(settings: dict[str, Any]) -> plans.Plan:
     if frozen.added < frozen.videos and frozen.added:
         new = counted(frozen.added, "new video")
         log.warning("%s beside those that this run folder had; it keeps all of them", new)
-    plan = plans.build(settings, frozen.units)
+    plan = plans.build(kept, frozen.units)
     plans.save(plan)
     what = f"{counted(frozen.videos, 'video')} in {counted(frozen.units, 'unit')}"
     log.info("plan %s: %s, in %s", plan.hash, what, paths.root)

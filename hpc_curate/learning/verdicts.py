@@ -154,7 +154,7 @@ def frozen(stages: Mapping[str, Any], paths: RunPaths, write: bool = False) -> d
     They go on looking while the run is at work; what they say then is for the next plan.
 
     Args:
-        write: also make that file.
+        write: make that file; otherwise the settings stay as they are where it is missing.
 
     Raises:
         ConfigError: there are no verdicts where the settings say, or no such file.
@@ -164,7 +164,9 @@ def frozen(stages: Mapping[str, Any], paths: RunPaths, write: bool = False) -> d
         return dict(stages)
     said = combined([Path(path) for path in own["files"]]).to_pylist()
     path = paths.verdicts_of_plan(digest(said))
-    if write and not path.exists():
+    if not path.exists():
+        if not write:
+            return dict(stages)
         rows = [{"note": "", "by": "", "at": _NO_TIME, "audit": False, **row} for row in said]
         tables.write_table(path, pa.Table.from_pylist(rows, schema=VERDICTS), VERDICTS, None)
     return {**stages, "verdicts": {**own, "files": [str(path)]}}

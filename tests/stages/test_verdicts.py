@@ -66,6 +66,7 @@ def test_what_people_reject_is_dropped_and_nothing_else_is_encoded_again(
 
     worst, best, _ = sorted(first)
     of_run(plans.load_latest(run_dir)).add([Verdict(worst, "reject"), Verdict(best, "accept")])
+    assert cli.main(["run", "--dry-run", *words]) == 0
     assert cli.main(["run", *words]) == 0
     assert clips(run_dir) == {**first, worst: "rejected"}
     of_run(plans.load_latest(run_dir)).add([Verdict(best, "reject")])
