@@ -131,6 +131,10 @@ def _add_looking(verbs: Verbs) -> None:
     )
     funnel.add_argument("-o", "--output", type=Path, metavar="HTML", help="with --beside: also as a page with pictures")
 
+    report = _of_a_run(verbs, "report", "pages to look at, of a run as it stands: a folder that opens anywhere")
+    report.set_defaults(module="hpc_curate.report.command")
+    report.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="default: in the run folder")
+
     preview = verbs.add_parser("preview", help=_PREVIEW_HELP, description=_PREVIEW_HELP)
     preview.set_defaults(module="hpc_curate.preview.command")
     options.add_verb(preview)

@@ -111,7 +111,8 @@ class Inputs(Protocol):
         ...
 
     def costs(self) -> pa.Table:
-        """What each stage took: stage, units, rows, errors, hours (of tasks, not of a person waiting)."""
+        """What each stage took: stage, units, rows, errors, hours (of tasks, not of a person waiting), cpu_hours, as
+        measured, gpu_hours, as given, bytes, files."""
         ...
 
     def report_folder(self) -> Path:

@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-_EMPTY = {"meta", "img", "line", "rect", "circle", "polyline", "br"}
+_EMPTY = {"meta", "img", "line", "rect", "circle", "polyline", "br", "input", "path"}
 
 
 class Markup(str):

@@ -287,8 +287,12 @@ class Reader:
         for name, step in self._state.plan.steps.items():
             done = [record for unit in range(step.units) if (record := self._state.done(name, unit))]
             counts = {key: sum(getattr(record, key) for record in done) for key in ("rows", "errors")}
-            hours = round(sum(record.seconds for record in done) / 3600, 6)
-            rows.append({"stage": name, "units": len(done), **counts, "hours": hours})
+            hours, cpu = (round(sum(getattr(record, key) for record in done) / 3600, 6) for key in ("seconds", "cpu_s"))
+            spent = {"hours": hours, "cpu_hours": cpu, "gpu_hours": hours * step.resources.gpus}
+            sizes = [size for one in done for size in (*(o.bytes for o in one.outputs), *(f[1] for f in one.files))]
+            # Each unit has its record beside what it has written.
+            written = {"bytes": sum(sizes), "files": len(sizes) + len(done)}
+            rows.append({"stage": name, "units": len(done), **counts, **spent, **written})
         return pa.Table.from_pylist([row for row in rows if row["units"]])
 
     def report_folder(self) -> Path:

@@ -2,49 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hpc_curate.clips import rules
 from hpc_curate.io import tables
-from hpc_curate.report import page, pairs, thresholds, thresholds_page
+from hpc_curate.plural import counted
+from hpc_curate.report import clips_page, mapped, page, pairs, thresholds, thresholds_page, versions
 from hpc_curate.report.charts import short
+from hpc_curate.report.choosing import Amounts, Chooser
+from hpc_curate.report.clips_page import ClipsPage
 from hpc_curate.report.document import Sample
 from hpc_curate.report.page import Page
 from hpc_curate.report.thresholds import Selection
 from hpc_curate.report.thresholds_page import ThresholdsPage
 from hpc_curate.report.thumbnails import small_pictures
 from hpc_curate.run_folder import accounting
-from hpc_curate.run_folder.accounting import FAILED, FUNNEL, KEPT, REJECTED
+from hpc_curate.run_folder.accounting import FUNNEL, KEPT
 from hpc_curate.stage import Merge, Tables
 from hpc_curate.stages import caption
-from hpc_curate.stages.select import DUPLICATE
 
 if TYPE_CHECKING:
     from hpc_curate.inputs import Inputs
 
-INDEX, THRESHOLDS = "index.html", "thresholds.html"
+INDEX, CLIPS, THRESHOLDS = "index.html", "clips.html", "thresholds.html"
+PAGES = {"Report": INDEX, "Clips": CLIPS, "Thresholds": THRESHOLDS}
 _EVERYTHING = "**"  # in `reads`: all columns and tables that stages before it write
 
 
 @dataclass(frozen=True)
 class Report(Merge):
-    """Checks that every video and clip is accounted for, then writes two HTML files: the report, and the thresholds.
+    """Checks that every video and clip is accounted for, then writes three HTML files: report, clips, thresholds.
 
-    Table: `funnel`, the counts that the page shows.
+    Table: `funnel`, the counts that the pages show.
     """
 
     name: ClassVar[str] = "report"
+    version: ClassVar[int] = 2
 
     samples: int = 12  # pictures for each reason
     near: int = 4  # pictures on each side of a threshold
     reasons: int = 8  # the most frequent ones have pictures
+    clusters: int = 12  # the largest ones have pictures
+    per_cluster: int = 6  # pictures for each of them
+    groups: int = 10  # of duplicates, the largest ones
+    per_group: int = 6  # pictures for each of them
+    points: int = 10_000  # clips on the map
     thumbnail_px: int = 320  # long side
     seed: int = 0  # which clips are shown
 
@@ -55,38 +61,63 @@ class Report(Merge):
         return {"funnel": FUNNEL}
 
     def run(self, model: None, inputs: Inputs) -> Tables:
+        return {"funnel": self.write(inputs, inputs.report_folder(), final=True)}
+
+    def publishes(self, inputs: Inputs) -> list[Path]:
+        return [inputs.report_folder() / name for name in PAGES.values()]
+
+    def write(self, inputs: Inputs, folder: Path, final: bool) -> pa.Table:
+        """Write the pages into a folder; returns the funnel.
+
+        Args:
+            final: everything must be finished and add up; False: the run as it stands.
+
+        Raises:
+            MergeRefused: it does not add up.
+        """
         selection = Selection("select", inputs.books(), inputs.question())
-        funnel = accounting.funnel(selection.books, final=True)
+        funnel = accounting.funnel(selection.books, final)
         clips = accounting.clip_rows(selection.books)
-        shown = {heading: _samples(rows, selection) for heading, rows in self._chosen(clips).items()}
-        choices = self._thresholds(selection, inputs)
-        ids = {sample.clip_id for samples in shown.values() for sample in samples} | choices.clip_ids()
-        pictures = small_pictures(inputs.frames(sorted(ids), 1), self.thumbnail_px)
-        whole = Page(
+        edges = inputs.table("edges") if inputs.has("edges") else None
+        shown = Chooser(selection, clips, self._amounts()).shown(edges)
+        choices = self._thresholds(selection, inputs, edges)
+        ids = sorted(shown.clip_ids() | choices.clip_ids())
+        pictures = small_pictures(inputs.frames(ids, 1) if ids else (), self.thumbnail_px)
+        drawn, said = mapped.of_clips(inputs, clips, self.points, self.seed) or (None, "")
+        first = self._first(selection, clips, inputs, funnel)
+        files = {
+            CLIPS: clips_page.render(ClipsPage(drawn, said, shown, _links(CLIPS)), pictures),
+            THRESHOLDS: thresholds_page.render(choices, pictures),
+            INDEX: page.render(first),
+        }
+        for name, text in files.items():
+            tables.write_text(folder / name, text)
+        return funnel
+
+    def _amounts(self) -> Amounts:
+        return Amounts(
+            self.samples, self.reasons, self.clusters, self.per_cluster, self.groups, self.per_group, self.seed
+        )
+
+    def _first(self, selection: Selection, clips: pa.Table, inputs: Inputs, funnel: pa.Table) -> Page:
+        return Page(
             title="hpc_curate report",
             funnel=funnel,
             effects=selection.effects,
-            samples=shown,
             videos=accounting.video_rows(selection.books, clips),
-            tars=_tars(selection.books.samples),
+            clips=clips,
+            tars=_tars(inputs.table("tars", ["tar", "bytes"])) if inputs.has("tars") else None,
             dedup=inputs.table("dedup_stats") if inputs.has("dedup_stats") else None,
             costs=inputs.costs(),
-            captions=self._captions(clips) if inputs.has("caption") else None,
+            captions=caption.facts(clips.filter(pc.equal(clips["state"], KEPT))) if inputs.has("caption") else None,
             prompts=caption.prompts(selection.question),
             question=selection.question,
-            links={"Report": "", "Thresholds": THRESHOLDS},
+            versions=versions.rows(selection.question, clips),
+            links=_links(INDEX),
+            standing=_standing(funnel),
         )
-        tables.write_text(inputs.report_folder() / THRESHOLDS, thresholds_page.render(choices, pictures))
-        tables.write_text(inputs.report_folder() / INDEX, page.render(whole, pictures))
-        return {"funnel": funnel}
 
-    def _captions(self, clips: pa.Table) -> pa.Table:
-        return caption.facts(clips.filter(pc.equal(clips["state"], KEPT)))
-
-    def publishes(self, inputs: Inputs) -> list[Path]:
-        return [inputs.report_folder() / name for name in (INDEX, THRESHOLDS)]
-
-    def _thresholds(self, selection: Selection, inputs: Inputs) -> ThresholdsPage:
+    def _thresholds(self, selection: Selection, inputs: Inputs, edges: pa.Table | None) -> ThresholdsPage:
         return ThresholdsPage(
             title="Thresholds",
             names=[selection.name],
@@ -94,15 +125,12 @@ class Report(Merge):
             effects=[selection.effects],
             cards=thresholds.cards([selection], self.near),
             correlations=thresholds.correlations(selection),
-            pairs=self._borderline(selection, inputs),
-            links={"Report": INDEX, "Thresholds": ""},
+            pairs=self._borderline(selection, inputs, edges) if edges is not None else {},
+            links=_links(THRESHOLDS),
         )
 
-    def _borderline(self, selection: Selection, inputs: Inputs) -> dict[str, list[Sample]]:
+    def _borderline(self, selection: Selection, inputs: Inputs, edges: pa.Table) -> dict[str, list[Sample]]:
         """Pairs next to the similarity from which clips are duplicates, by method."""
-        if not inputs.has("edges"):
-            return {}
-        edges = inputs.table("edges")
         found = {}
         for method, limit in pairs.limits(inputs.table("dedup_stats"), selection.question).items():
             rows = pairs.borderline(edges, method, limit, self.near)
@@ -111,60 +139,22 @@ class Report(Merge):
             )
         return found
 
-    def _chosen(self, clips: pa.Table) -> dict[str, pa.Table]:
-        """Clips to show, by heading."""
-        by_state = {state: clips.filter(pc.equal(clips["state"], state)) for state in (KEPT, REJECTED, FAILED)}
-        shown = {"Kept": self._some(by_state[KEPT])}
-        often = by_state[REJECTED]["reason"].value_counts().to_pylist()
-        often = sorted(often, key=lambda count: (-count["counts"], str(count["values"])))
-        for reason in [count["values"] for count in often if count["values"] != DUPLICATE][: self.reasons]:
-            rows = by_state[REJECTED].filter(pc.equal(by_state[REJECTED]["reason"], reason))
-            shown[f"Rejected: {reason}"] = self._some(rows)
-        duplicates = by_state[REJECTED].filter(pc.equal(by_state[REJECTED]["reason"], DUPLICATE))
-        shown["Rejected: duplicate, each before the clip that was kept"] = self._pairs(duplicates, by_state[KEPT])
-        shown["Failed"] = self._some(by_state[FAILED])
-        return {heading: rows for heading, rows in shown.items() if rows.num_rows}
 
-    def _some(self, rows: pa.Table) -> pa.Table:
-        """A few of them by chance, in their order."""
-        chosen = np.random.default_rng(self.seed).permutation(rows.num_rows)[: self.samples]
-        return rows.take(pa.array(np.sort(chosen)))
-
-    def _pairs(self, duplicates: pa.Table, kept: pa.Table) -> pa.Table:
-        """Some duplicates, each before its keeper."""
-        if not duplicates.num_rows:
-            return duplicates
-        dropped = self._some(duplicates).slice(0, max(1, self.samples // 2))
-        keepers = kept.take(pc.index_in(dropped["duplicate_of"], value_set=kept["clip_id"].combine_chunks()))
-        both = pa.concat_tables([dropped, keepers])
-        return both.take(pa.array(np.arange(both.num_rows).reshape(2, -1).T.ravel()))
+def _links(here: str) -> dict[str, str]:
+    """The pages of the folder; the one that is open leads nowhere."""
+    return {title: "" if name == here else name for title, name in PAGES.items()}
 
 
-def _samples(rows: pa.Table, selection: Selection) -> list[Sample]:
-    known = [*selection.rules("gate").values(), *selection.rules("select").values()]
-    columns = {rule.column: rules.column(rows, rule.column) for rule in known}
-    found = []
-    for at, row in enumerate(rows.to_pylist()):
-        values = {name: column[at].as_py() for name, column in columns.items()}
-        times = f"{row['start_s']:.2f} to {row['end_s']:.2f} s"
-        found.append(Sample(row["clip_id"], row["name"], times, _note(row, values)))
-    return found
+def _standing(funnel: pa.Table) -> str:
+    """How much of a run is still to come; empty where nothing is."""
+    total = {row["step"]: row for row in funnel.to_pylist() if row["reason"] is None}
+    videos, clips = total["videos pending"]["videos"], total["clips pending"]["clips"]
+    parts = [counted(number, what) for number, what in ((videos, "video"), (clips, "clip")) if number]
+    return f"The run is not over: {' and '.join(parts)} pending." if parts else ""
 
 
-def _note(row: Mapping[str, Any], values: Mapping[str, Any]) -> str:
-    """The error, the value that a rejected clip was rejected for, or the caption."""
-    if row["state"] == FAILED:
-        return str(row["error"])
-    words = (row["reason"] or "").split()
-    for name, value in values.items():
-        if name in words[:2] and value is not None:
-            return f"{name} {short(value) if isinstance(value, (int, float)) else value}"
-    return str(row["reason"] or row.get("caption") or "")
-
-
-def _tars(samples: pa.Table | None) -> pa.Table | None:
-    """How many samples each tar holds; None where there are no tars."""
-    if samples is None:
-        return None
+def _tars(samples: pa.Table) -> pa.Table | None:
+    """How many samples each tar holds, and their bytes; None where there are no tars."""
     samples = samples.filter(pc.ends_with(samples["tar"], ".tar"))
-    return samples.group_by("tar").aggregate([([], "count_all")]).sort_by("tar").rename_columns(["tar", "samples"])
+    sums = samples.group_by("tar").aggregate([([], "count_all"), ("bytes", "sum")]).sort_by("tar")
+    return sums.rename_columns(["tar", "samples", "bytes"]) if sums.num_rows else None

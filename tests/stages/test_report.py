@@ -13,6 +13,7 @@ from hpc_curate.errors import BadInput, MergeRefused
 from hpc_curate.records import CLIPS, UNITS, VIDEOS
 from hpc_curate.run_folder.accounting import UNIT_STATES, Books
 from hpc_curate.stage import Clip
+from hpc_curate.stages.report import CLIPS as CLIPS_PAGE
 from hpc_curate.stages.report import INDEX, THRESHOLDS, Report
 from hpc_curate.stages.shots import SHOT_COUNTS
 
@@ -94,9 +95,11 @@ class Run:
         return QUESTION
 
     def has(self, name):
-        return name in ("dedup_stats", "edges")
+        return name in ("dedup_stats", "edges") or (name == "tars" and self.whole.samples is not None)
 
-    def table(self, name):
+    def table(self, name, columns=None):
+        if name == "tars":
+            return self.whole.samples.append_column("bytes", pa.array([2_000_000] * 29)).select(columns)
         if name == "edges":
             ends = {
                 "clip_a": ["evil_29_x", "evil_1_x"],
@@ -116,7 +119,9 @@ class Run:
         )
 
     def costs(self):
-        return pa.table({"stage": ["scan"], "units": [1], "rows": [2], "errors": [1], "hours": [0.5]})
+        counts = {"stage": ["scan"], "units": [1], "rows": [2], "errors": [1]}
+        hours = {"hours": [0.5], "cpu_hours": [0.75], "gpu_hours": [1.0]}
+        return pa.table({**counts, **hours, "bytes": [12_000_000], "files": [7]})
 
     def frames(self, ids, count, columns=()):
         for name in ids:
@@ -155,7 +160,7 @@ class Outline(HTMLParser):
 def pages(tmp_path):
     tables = Report(samples=6, near=3, thumbnail_px=64).run(None, Run(tmp_path / "report"))
     assert tables["funnel"]["clips"].to_pylist()[-1] == 29
-    return {name: (tmp_path / "report" / name).read_text() for name in (INDEX, THRESHOLDS)}
+    return {name: (tmp_path / "report" / name).read_text() for name in (INDEX, CLIPS_PAGE, THRESHOLDS)}
 
 
 @pytest.fixture
@@ -164,19 +169,26 @@ def page(pages):
 
 
 @pytest.fixture
+def clips(pages):
+    return pages[CLIPS_PAGE]
+
+
+@pytest.fixture
 def thresholds(pages):
     return pages[THRESHOLDS]
 
 
-def test_names_and_errors_are_text_and_nothing_else(page):
-    outline = Outline(page)
+@pytest.mark.parametrize("name", [INDEX, CLIPS_PAGE, THRESHOLDS])
+def test_names_and_errors_are_text_and_nothing_else(pages, name):
+    outline = Outline(pages[name])
     assert outline.open == []
     assert {tag for tag, _ in outline.tags} & {"script", "iframe", "object", "link", "form"} == set()
     assert not [name for _, attributes in outline.tags for name in attributes if name.startswith("on")]
     words = "".join(outline.text)
+    if name != THRESHOLDS:  # nothing that failed lies next to a bound
+        assert "embed: <img src=x onerror=alert(1)>" in words
     assert '<script>alert("x")</script>\\u202e & "quotes".mp4' in words
-    assert "<b>no</b> video stream" in words
-    assert "embed: <img src=x onerror=alert(1)>" in words
+    assert ("<b>no</b> video stream" in words) == (name == INDEX)
 
 
 def test_captions_are_shown_and_who_wrote_them_at_which_request(tmp_path):
@@ -196,7 +208,7 @@ def test_captions_are_shown_and_who_wrote_them_at_which_request(tmp_path):
     for name, values in told.items():
         clips = clips.append_column(name, pa.array(values))
     Report().run(None, Captioned(tmp_path, dataclasses.replace(whole, clips=clips)))
-    outline = Outline((tmp_path / INDEX).read_text())
+    outline = Outline((tmp_path / INDEX).read_text() + (tmp_path / CLIPS_PAGE).read_text())
     words = "\n".join(outline.text)
     assert "qwen@1\n29\n2,900\n203\n" in words
     assert "short\n: Tell me all." in words
@@ -204,26 +216,84 @@ def test_captions_are_shown_and_who_wrote_them_at_which_request(tmp_path):
     assert "script" not in {tag for tag, _ in outline.tags}
 
 
-@pytest.mark.parametrize("name", [INDEX, THRESHOLDS])
+@pytest.mark.parametrize("name", [INDEX, CLIPS_PAGE, THRESHOLDS])
 def test_a_page_fetches_nothing_and_leads_nowhere_else(pages, name):
     page = pages[name]
     assert Outline(page).open == []
     assert {attributes["href"] for tag, attributes in Outline(page).tags if tag == "a"} == {"", *pages} - {name}
     sources = [attributes["src"] for _, attributes in Outline(page).tags if "src" in attributes]
-    assert sources
+    assert sources or name == INDEX
     assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
     assert not re.search(r"url\(|https?://|@import", page)
 
 
-def test_it_shows_the_counts_the_reasons_and_their_pictures(page):
+def test_the_first_page_shows_counts_shapes_failures_tars_cost_and_versions(page):
     words = "\n".join(Outline(page).text)
-    for heading in ("Kept", "Rejected: motion above 30", "Rejected: codec not allowed", "Failed", "Tars", "Cost"):
-        assert f"\n{heading}\n" in words
     assert "kept, 85.3 %" in words
-    assert "motion 31" in words
     assert "99.31 % at cosine 0.95" in words
-    assert "train-000000.tar" in words
+    assert "train-000000.tar\n29\n58 MB" in words
+    assert "<b>no</b> video stream\n" in words
+    assert "scan\n1\n2\n1\n0:30:00\n0:45:00\n1:00:00\n12 MB\n7" in words
+    assert "\n1\nGPU hours\n" in words
+    assert "stage.select\nrules.motion.min=1\nrules.motion.max=30\n" in words
+    assert "\nhpc_curate\n0." in words
+
+
+def test_one_is_not_many(page, clips):
+    words = "\n".join([*Outline(page).text, *Outline(clips).text])
+    assert "gate, 34 clips" in words
+    assert "\n1\nclip failed\n" in words
+    assert "motion above 30: 1 clip\n" in words
+    assert "1 clips" not in words
+
+
+def test_clips_are_shown_by_reason_and_duplicates_beside_the_one_that_was_kept(clips):
+    words = "\n".join(Outline(clips).text)
+    for heading in ("Kept", "29 clips", "codec not allowed: 1 clip", "Failed"):
+        assert f"\n{heading}\n" in words
+    assert "\nmotion 31\n" in words
+    group = words.partition("Duplicates, group by group")[2].partition("\nRejected\n")[0]
+    assert group.index("116.00 to 120.00 s\nkept, for 1 duplicate") < group.index("120.00 to 124.00 s")
+    assert "embedding 0.9600" in group
     assert "no picture" in words
+
+
+class Embedded(Run):
+    """The same with vectors: the first half of the clips lies apart from the second, one has none."""
+
+    def has(self, name):
+        return name == "embedding" or super().has(name)
+
+    def clips(self, columns, ids):
+        numbers = [int(name.split("_")[1]) for name in ids]
+        vectors = [None if n == 33 else [float(n < 17), n / 100, 0.0] for n in numbers]
+        return pa.table({"clip_id": ids, "embedding": pa.array(vectors, pa.list_(pa.float16(), 3))})
+
+
+def test_kept_clips_are_shown_by_cluster_and_all_lie_on_a_map(tmp_path):
+    whole = books()
+    cluster = pa.array([number % 2 for number in range(whole.clips.num_rows)], pa.int32())
+    whole = dataclasses.replace(whole, clips=whole.clips.append_column("cluster", cluster))
+    Report(clusters=2, per_cluster=3).run(None, Embedded(tmp_path, whole))
+    outline = Outline((tmp_path / CLIPS_PAGE).read_text())
+    words = "\n".join(outline.text)
+    assert "Cluster 1: 15 clips" in words and "Cluster 0: 14 clips" in words
+    assert "33 clips of 34, placed by" in words
+    assert "hold 100 % of the variance" in words
+    drawn = [attributes["d"].count("h0") for tag, attributes in outline.tags if tag == "path"]
+    assert sum(drawn) == 2 * 33  # by cluster, and by what became of them
+    told = [text for text in outline.text if ": motion above 30" in text]
+    assert told and EVIL.replace("\u202e", "\\u202e") in told[0]
+
+
+def test_a_run_that_goes_on_says_so(tmp_path):
+    whole = books()
+    pending = whole.clips.set_column(
+        whole.clips.column_names.index("state"), "state", pa.nulls(whole.clips.num_rows, pa.string())
+    )
+    Report().write(Run(tmp_path, dataclasses.replace(whole, clips=pending, samples=None)), tmp_path, final=False)
+    words = "\n".join(Outline((tmp_path / INDEX).read_text()).text)
+    assert "The run is not over: 32 clips pending." in words
 
 
 def test_rules_are_counted_and_shown_with_the_clips_next_to_their_bounds(thresholds):
@@ -247,7 +317,7 @@ def test_pairs_on_both_sides_of_a_similarity_are_shown(thresholds):
 def test_the_same_run_makes_the_same_pages(tmp_path):
     for name in ("one", "two"):
         Report().run(None, Run(tmp_path / name))
-    for page in (INDEX, THRESHOLDS):
+    for page in (INDEX, CLIPS_PAGE, THRESHOLDS):
         assert (tmp_path / "one" / page).read_bytes() == (tmp_path / "two" / page).read_bytes()
 
 
@@ -258,7 +328,8 @@ def test_a_run_without_gate_select_dedup_and_tars_has_a_report(tmp_path):
     run.question = lambda: {"stage": {"scan": {}}}
     run.has = lambda name: False
     Report().run(None, run)
-    assert "Near-duplicates" not in (tmp_path / "index.html").read_text()
+    assert "Near-duplicates" not in (tmp_path / INDEX).read_text()
+    assert "<svg" not in (tmp_path / CLIPS_PAGE).read_text()
 
 
 def test_a_run_that_does_not_add_up_has_none(tmp_path):
@@ -293,8 +364,9 @@ def test_a_report_of_ten_thousand_clips_is_small(tmp_path):
     run.question = lambda: {"stage": {"select": {"rules": settings}}}
     noise = random.integers(0, 256, (1, 360, 640, 3), np.uint8)  # no picture takes more bytes
     run.frames = lambda ids, count: ((name, Clip(name, noise, np.zeros(1))) for name in ids)
+    run.has = lambda name: False
     Report().run(None, run)
-    pages = [tmp_path / name for name in (INDEX, THRESHOLDS)]
+    pages = [tmp_path / name for name in (INDEX, CLIPS_PAGE, THRESHOLDS)]
     shown = sum(page.read_text().count("<img") for page in pages)
     assert shown > 200
     assert sum(page.stat().st_size for page in pages) < 30e6
