@@ -88,7 +88,7 @@ def test_a_sweep_of_selections_stands_side_by_side_and_scores_nothing(videos: Pa
     (page,) = run.glob("report/sweep-*/index.html")
     assert f"side by side, with pictures: {page}" in done.stdout
     text = page.read_text()
-    assert all(f"clips kept by select={name}" in text for name in SHORT_SIDES)
+    assert all(f" kept by select={name}" in text for name in SHORT_SIDES)
     assert "Kept by select=lenient, not by select=default" in text
     assert text.count("<img") > 10
 

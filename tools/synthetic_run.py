@@ -39,14 +39,14 @@ def input_table(path: Path, videos: int) -> None:
     pq.write_table(pa.table({"uri": uris, "size": np.full(videos, 40_000_000)}), path)
 
 
-def planned(folder: Path, overrides: tuple[str, ...] = ()) -> plan.Plan:
+def planned(folder: Path, overrides: tuple[str, ...] = (), line: tuple[str, ...] = STAGES) -> plan.Plan:
     """The saved plan of a run in `folder` over its input table."""
     weights = folder / "weights"
     weights.write_bytes(b"none")
     config.register()
     embed = ("model=open_clip", "architecture=synthetic", "dimensions=8", f"weights_path={weights}")
     own = (f"input={folder / 'videos.parquet'}", f"run_dir={folder / 'run'}", f"unit.videos={VIDEOS_PER_UNIT}")
-    stages = ("launch=slurm", f"stage=[{','.join(STAGES)}]", "stage.shard.groups=64")
+    stages = ("launch=slurm", f"stage=[{','.join(line)}]", "stage.shard.groups=64")
     given = (*own, *stages, *(f"stage.embed.{one}" for one in embed), *overrides)
     return run.prepare(config.resolve(compose(given)))
 
