@@ -88,7 +88,11 @@ class Chromium:
 
     def open(self, page: Path) -> None:
         """Load a file, until everything of it is there."""
-        self.ask("Page.navigate", url=page.absolute().as_uri())
+        self.visit(page.absolute().as_uri())
+
+    def visit(self, address: str) -> None:
+        """Load a page, until everything of it is there."""
+        self.ask("Page.navigate", url=address)
         while self._read().get("method") != "Page.loadEventFired":
             pass
 
@@ -99,6 +103,10 @@ class Chromium:
     def tell(self, expression: str) -> Any:
         """The value of a JavaScript expression in the page."""
         return self.ask("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def window(self) -> bytes:
+        """A PNG of what the window shows, as it is: a larger one would move what lives in the page."""
+        return base64.b64decode(self.ask("Page.captureScreenshot")["data"])
 
     def picture(self, top_px: int = 0, most_px: int = _TALLEST_PX) -> bytes:
         """A PNG of the whole page, or of as much as `most_px` from `top_px` on."""

@@ -109,7 +109,7 @@ def of_clips(plan: Plan, wanted: Wanted) -> list[Tile]:
         if name not in table.column_names:
             raise ConfigError(f"clips have no column '{name}'; {nearest(name, table.column_names, _MOST)}")
     rows = _like(rows, wanted.where)
-    strata = _strata([row[wanted.by] for row in rows]) if wanted.by else [""] * len(rows)
+    strata = _strata([(row[wanted.by], row["state"]) for row in rows]) if wanted.by else [""] * len(rows)
     state = State(plan, Ledger(plan.paths))
     at_unit = run_units.unit_of(plan.paths, {row["video_id"] for row in rows})
     return [
@@ -135,11 +135,13 @@ def _like(rows: list[dict[str, Any]], where: Sequence[tuple[str, str]]) -> list[
     return rows
 
 
-def _strata(values: list[Any]) -> list[str]:
+def _strata(found: list[tuple[Any, str]]) -> list[str]:
+    """From values and states: a clip that has no value, such as no reason, is named by its state."""
+    values = [value for value, _ in found]
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     if numbers and all(value is None or isinstance(value, int | float) for value in values):
         return sample.quantiles(np.array([np.nan if value is None else value for value in values], np.float64))
-    return [str(value) for value in values]
+    return [state if value is None else str(value) for value, state in found]
 
 
 def _of_clip(state: State, row: dict[str, Any], unit: int, stratum: str) -> Tile:
