@@ -13,8 +13,7 @@ from hpc_curate import registry
 from hpc_curate.plan import Plan
 
 _KINDS = tuple(registry.FOLDERS)  # of what has settings with defaults
-_PARTS = 3  # of a name
-_WIDEST = 60  # characters of a name
+_WIDEST = 48  # characters of a name
 _PLACES = ("run_dir", "output")  # where a run lies says nothing of what it asks
 
 
@@ -60,9 +59,11 @@ def named(plans: Sequence[Plan]) -> dict[str, Plan]:
 
 
 def _name(own: Sequence[tuple[str, str | None]]) -> str:
+    """As many settings as a heading has room for, at least one."""
     parts = [f"{_short(path)}={value}" if value is not None else f"no {_short(path)}" for path, value in own]
-    more = f" and {len(parts) - _PARTS} more" if len(parts) > _PARTS else ""
-    text = ", ".join(parts[:_PARTS])
+    fit = max([1, *(n for n in range(len(parts) + 1) if len(", ".join(parts[:n])) <= _WIDEST)])
+    text = ", ".join(parts[:fit])
+    more = f" and {len(parts) - fit} more" if len(parts) > fit else ""
     return (text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…") + more
 
 

@@ -132,11 +132,11 @@ def survival(over: Axis, points: np.ndarray, lines: Sequence[Line]) -> Markup:
 
 
 def _wider(lines: Sequence[Line]) -> list[int]:
-    """For each line how many later ones hide a piece of it."""
+    """For each line how many later ones, of other selections, hide a piece of it."""
 
     def hides(one: Line, other: Line) -> bool:
         same = one.counts == other.counts
-        return bool((same[1:] & same[:-1]).any())
+        return one.mark.name != other.mark.name and bool((same[1:] & same[:-1]).any())
 
     return [sum(hides(line, later) for later in lines[at + 1 :]) for at, line in enumerate(lines)]
 

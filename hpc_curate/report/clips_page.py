@@ -47,6 +47,6 @@ def _sheets(parts: Mapping[str, Sequence[Sample]], pictures: Pictures) -> Markup
 
 
 def _groups(groups: Sequence[Sequence[Sample]], pictures: Pictures) -> Markup | None:
-    """A row for each group."""
-    rows = [tag("div", [picture(sample, pictures) for sample in group], class_="group") for group in groups]
-    return join(rows) if rows else None
+    """A box for each group."""
+    boxes = [tag("div", [picture(sample, pictures) for sample in group], class_="group") for group in groups]
+    return tag("div", boxes, class_="groups") if boxes else None
