@@ -43,9 +43,8 @@ def test_every_command_works_and_the_tars_are_in_the_bucket(s3: Any, bucket: str
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "hpc-curate").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m hpc_curate "$@"\n')
+    (programs / "hpc-curate").chmod(0o755)
     (programs / "s5cmd").symlink_to(s3.s5cmd)
-    for program in programs.iterdir():
-        program.chmod(0o755)
     environment = os.environ | {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     command = ["bash", "-euxo", "pipefail", "-c", script.replace("s3://my-bucket", bucket)]
     work = tmp_path / "work"

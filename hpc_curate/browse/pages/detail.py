@@ -13,13 +13,29 @@ from hpc_curate.browse.opened import current
 from hpc_curate.browse.pages import judging, looks, tiles
 from hpc_curate.browse.pages.tiles import Shelf, Tile
 
+_OPENED = "detail"
 _WORDS = ("caption", "captions")
 _ABOVE = {*_WORDS, "id", "name", "clip_id"}
 
 
-@st.dialog("A closer look", width="large")
-def show(catalogue: Catalogue, row_id: str) -> None:
-    """A dialog over the page."""
+def open_at(row_id: str) -> None:
+    """Have the page show a row until its dialog is closed; the page may be drawn anew any number of times."""
+    st.session_state[_OPENED] = row_id
+
+
+def close() -> None:
+    """The dialog is not to be shown when the page is drawn next."""
+    st.session_state.pop(_OPENED, None)
+
+
+def show(catalogue: Catalogue) -> None:
+    """The dialog over the page, if a row was opened."""
+    if _OPENED in st.session_state:
+        _dialog(catalogue, st.session_state[_OPENED])
+
+
+@st.dialog("A closer look", width="large", on_dismiss=close)
+def _dialog(catalogue: Catalogue, row_id: str) -> None:
     rows = catalogue.rows.filter(pc.equal(catalogue.rows["id"], row_id)).to_pylist()
     if not rows:
         st.info("It is not there any more.")
@@ -32,7 +48,7 @@ def show(catalogue: Catalogue, row_id: str) -> None:
         for caption in _captions(row):
             st.text(caption)
     with right:
-        judging.form(row["id"])
+        judging.form(row["id"], close)
         plan = current().collection.plan
         if plan is not None and "embedding" in plan.writers and row.get("what") != "video":
             _search_button(row["id"])
@@ -50,4 +66,5 @@ def _search_button(row_id: str) -> None:
     if st.button("Clips that look like this", icon=":material/image_search:"):
         st.session_state["like"] = row_id
         st.session_state["page_number"] = 0
-        st.rerun()  # of the page, which closes the dialog
+        close()
+        st.rerun()  # of the page

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -28,10 +28,10 @@ def give(row_id: str, verdict: str) -> None:
     _write(row_id, word, known["tags"], known["note"])
 
 
-def form(row_id: str) -> None:
-    """Verdict, tags and note of a row."""
+def form(row_id: str, done: Callable[[], None]) -> None:
+    """Verdict, tags and note of a row; `done` is called when they are saved."""
     known = _known(row_id)
-    with st.form(f"form {row_id}", border=False):
+    with st.form(f"form {row_id}", border=False, enter_to_submit=False):  # Enter ends a tag
         word = st.segmented_control("Verdict", _WORDS, default=known["verdict"])
         tags = st.multiselect(
             "Tags", sorted({*_every_tag(), *known["tags"]}), default=known["tags"], accept_new_options=True
@@ -39,6 +39,7 @@ def form(row_id: str) -> None:
         note = st.text_area("Note", known["note"], height=80)
         if st.form_submit_button("Save", type="primary"):
             _write(row_id, word, tags, note)
+            done()
             st.rerun()
 
 

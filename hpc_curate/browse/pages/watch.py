@@ -45,8 +45,7 @@ def page() -> None:
         return
     first = _pager(len(rows))
     _grid(catalogue, table.take(pa.array(rows[first : first + _PAGE])).to_pylist(), choice)
-    if "detail" in st.session_state:
-        detail.show(catalogue, st.session_state.pop("detail"))
+    detail.show(catalogue)
 
 
 def _grid(catalogue: Catalogue, rows: Sequence[dict[str, Any]], choice: Choice) -> None:
@@ -56,12 +55,8 @@ def _grid(catalogue: Catalogue, rows: Sequence[dict[str, Any]], choice: Choice) 
         Tile(row["id"], looks.title(row), looks.note(row, column), row.get("state") or "", verdicts.get(row["id"], ""))
         for row in rows
     ]
-    shelf = Shelf("grid", _COLUMNS, opened=_open, judged=judging.give)
+    shelf = Shelf("grid", _COLUMNS, opened=detail.open_at, judged=judging.give)
     tiles.show(catalogue, shown, shelf)
-
-
-def _open(row: str) -> None:
-    st.session_state["detail"] = row
 
 
 def _summary(table: pa.Table, passing: np.ndarray, rows: np.ndarray, total: int) -> None:
