@@ -41,14 +41,16 @@ def test_while_queueing_what_is_queued_stays_so(scheduler: Path, tmp_path: Path)
     videos.mkdir()
     (videos / "one.mp4").write_bytes(b"x")
     program = scheduler.parent / "bin" / "sbatch"
-    slow = program.read_text().replace("def main() -> int:", "def main() -> int:\n    import time; time.sleep(1)")
-    program.write_text(slow)
+    fast = program.read_text()
+    assert (answer := '    print(f"Submitted') in fast
+    program.write_text(fast.replace(answer, '    (state / "accepted").touch(); import time; time.sleep(60)\n' + answer))
     run = tmp_path / "run"
     words = (f"input={videos}", f"run_dir={run}", "stage=[scan,shots]", "launch=slurm")
-    done = interrupted(lambda: (scheduler / "queue").exists(), *words)
+    done = interrupted((scheduler / "accepted").exists, *words)
     assert done.returncode == 130
     said = f"hpc-curate: interrupted; what is queued stays queued (hpc-curate cancel {run} takes it back); "
     assert done.stderr.startswith(said) and done.stderr.count("\n") == 1
+    program.write_text(fast)
     again = subprocess.run(done.args, capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
     names = [line.split("|")[3] for line in (scheduler / "queue").read_text().splitlines()]

@@ -238,7 +238,8 @@ def test_what_sbatch_gave_no_answer_for_is_kept_in_mind(scheduler: Path, prepare
     with pytest.raises(SchedulerError, match="the same command finds it"):
         launch.run(line)
     (scheduler / "refuse").unlink()
-    launch.run(line)  # it may still be accepted
+    with pytest.raises(SchedulerError, match="the same command finds it"):
+        launch.run(line)  # it may still be accepted
     (submission,) = submissions.every(line.paths)
     assert (submission.job_id, scripts(scheduler)) == (None, {})
 

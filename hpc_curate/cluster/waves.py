@@ -97,14 +97,17 @@ class Wave:
             limits.submit_jobs - sum(not task.is_of_another for task in tasks) - 1
         )  # a relay queues the next one while it is there itself
         waves = self.plan.settings["launch"]["waves"]
-        left = 0
+        left, unanswered = 0, None
         for name in self.plan.steps:
             most = None if waves else max(1, limits.submit_jobs // len(self.plan.steps))
             left = self._queue_stage(name, limits, most)
-            if left:
+            unanswered = next((one for one in self._mine(name) if one.job_id is None), None)
+            if left or unanswered:
                 break  # what comes after it waits for all of it
         if left and not relay:
             self._queue_relay(left)
+        if unanswered:
+            raise self._unanswered(f"stage {unanswered.stage}: sbatch was interrupted", unanswered)
 
     # -- what is in the queue -------------------------------------------------------------------------------------
 
@@ -185,6 +188,17 @@ class Wave:
         """Submissions of a stage that have elements which are not over."""
         return [one for one in self._known.values() if one.stage == stage and self._open[one.name]]
 
+    def _mine(self, name: str) -> list[Submission]:
+        """Those that make the rows that this plan asks of a stage."""
+        return [one for one in self._standing(name) if one.work == self.plan.work_signature(name)]
+
+    def _unanswered(self, said: str, submission: Submission) -> Unanswered:
+        wait_s = submission.created + float(self.plan.settings["launch"]["answer_s"]) - self.clock()
+        return Unanswered(
+            f"{said}. Should it have been accepted, the same command finds it; "
+            f"otherwise it is queued again {max(0, wait_s):.0f} s from now"
+        )
+
     # -- what is added --------------------------------------------------------------------------------------------
 
     def _queue_stage(self, name: str, limits: Limits, most: int | None) -> int:
@@ -194,8 +208,7 @@ class Wave:
             most: elements; null: as many as units_per_element makes.
         """
         step = self.plan.steps[name]
-        mine = [one for one in self._standing(name) if one.work == self.plan.work_signature(name)]
-        covered = {unit for one in mine for unit in one.units(self._open[one.name])}
+        covered = {unit for one in self._mine(name) for unit in one.units(self._open[one.name])}
         missing = self._in_order(name, self._missing_of(name) - covered)
         if not missing:
             queued = f"{counted(len(covered), 'unit')} queued already"
@@ -266,11 +279,7 @@ class Wave:
         except Unanswered as error:
             found = [task.job for task in self.scheduler.queue() if task.name == submission.name]
             if not found:
-                wait_s = self.plan.settings["launch"]["answer_s"]
-                raise Unanswered(
-                    f"{error}. Should it have been accepted, the same command finds it; "
-                    f"otherwise it is queued again {wait_s} s from now"
-                ) from error
+                raise self._unanswered(str(error), submission) from error
             self.scheduler.adopt(submission, found[0])
             job_id = found[0]
         except (ConfigError, SchedulerError):

@@ -367,9 +367,10 @@ def test_a_submission_that_nobody_answered_for_is_waited_for_and_then_made_again
     cluster: Callable[..., Cluster],
 ) -> None:
     one = honest(cluster)
-    submissions.prepare(one.plan, "scan", [(unit,) for unit in range(UNITS)], created=one.now)
-    launch(one)
-    assert live(one, "scan") == []
+    submissions.prepare(one.plan, "scan", [(unit,) for unit in range(UNITS)], created=one.now - 10)
+    with pytest.raises(Unanswered, match="stage scan.* 290 s from now"):
+        launch(one)
+    assert one.jobs == {}  # what comes after it has no job to wait for
     one.now += one.plan.settings["launch"]["answer_s"] + 1
     launch(one)
     assert live(one, "scan") == list(range(UNITS))
