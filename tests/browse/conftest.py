@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import viewer
 
 from hpc_curate import cli
-
-COMMAND = [sys.executable, "-c", "import sys; from hpc_curate.cli import main; sys.exit(main())", "browse"]
 
 
 @pytest.fixture(scope="session")
@@ -49,40 +43,7 @@ def judged_run(make_clip: Callable[[Path, str], None], tmp_path_factory: pytest.
     return folder / "run"
 
 
-@contextmanager
-def serving(*words: str, verdicts: Path) -> Iterator[str]:
-    command = [*COMMAND, *words, "--verdicts", str(verdicts), "--port", "8750"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert server.stdout is not None
-        yield server.stdout.readline().strip()
-    finally:
-        server.send_signal(signal.SIGINT)
-        assert server.wait(20) == 0
-
-
-@pytest.fixture(scope="session")
-def serve() -> Callable[..., Any]:
-    """`with serve(target, verdicts=path) as address`: a viewer, and the address that it printed."""
-    pytest.importorskip("streamlit")
-    return serving
-
-
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A browser without a window."""
-    webdriver = pytest.importorskip("selenium.webdriver")
-    driver, program = shutil.which("chromedriver"), shutil.which("chromium")
-    if not driver or not program:
-        pytest.skip("no chromium or no chromedriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    profile = tmp_path_factory.mktemp("profile")
-    for word in ("--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1400,1000"):
-        options.add_argument(word)
-    options.add_argument(f"--user-data-dir={profile}")
-    if os.geteuid() == 0 or not Path("/proc/self/ns/user").exists():
-        options.add_argument("--no-sandbox")  # it cannot make its own as root
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield browser
-    browser.quit()
+    with viewer.chromium(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser

@@ -1,58 +1,21 @@
 """The pages in a real browser."""
 
 import http.client
+import json
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from viewer import Page, serving, until
 
-by = pytest.importorskip("selenium.webdriver.common.by").By
+from hpc_curate import cli
+
 keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
 
 CANARY = "<img src=x onerror=\"document.title='owned'\">.mp4"
-PATIENCE_S = 40
-
-
-def until(true: Callable[[], Any]) -> Any:
-    """What it returns as soon as that is true."""
-    end = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            found = true()
-        except Exception:  # the page is being drawn anew
-            found = None
-        if found or time.monotonic() > end:
-            assert found
-            return found
-        time.sleep(0.2)
-
-
-class Page:
-    """What a person does with a page."""
-
-    def __init__(self, browser: Any, address: str) -> None:
-        self.browser, self.address = browser, address
-        browser.get(address)
-
-    def go(self, name: str) -> None:
-        self.browser.get(f"{self.address.partition('?')[0]}{name}")
-
-    def find(self, css: str) -> list[Any]:
-        return self.browser.find_elements(by.CSS_SELECTOR, css)
-
-    def titles(self) -> list[str]:
-        return [title.text for title in self.find(".look-title")]
-
-    def shows(self, text: str) -> bool:
-        return text in self.browser.find_element(by.TAG_NAME, "body").text
-
-    def press(self, text: str) -> None:
-        # No look at other buttons after the click: the page may be drawn anew, without them.
-        until(lambda: next(one for one in self.find("button") if text in one.text).click() or True)
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +30,8 @@ def folder(make_clip: Callable[[Path, str], None], tmp_path_factory: pytest.Temp
 
 
 @pytest.fixture(scope="module")
-def page(folder: Path, serve: Any, chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with serve(str(folder), "--seed", "3", verdicts=tmp_path_factory.mktemp("said") / "said.parquet") as address:
+def page(folder: Path, chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with serving(str(folder), "--seed", "3", verdicts=tmp_path_factory.mktemp("said") / "said.parquet") as address:
         yield Page(chromium, address)
 
 
@@ -84,10 +47,9 @@ def test_pages_turn_and_a_sample_stays_as_it_was(page):
 def test_every_video_plays_and_what_no_browser_plays_is_made_to(page):
     page.go("")
     until(lambda: len(page.titles()) == 12)
-    moved = "return [...document.querySelectorAll('video')].filter(one => one.currentTime > 0.3).length"
-    until(lambda: page.browser.execute_script(moved) == 12)
+    until(lambda: page.plays(12))
     page.press("Next")
-    until(lambda: page.browser.execute_script(moved) == 2)
+    until(lambda: page.plays(2))
     played = page.browser.execute_script("return [...document.querySelectorAll('video')].map(one => one.currentSrc)")
     assert "old.avi" not in page.titles() or any("/playable/" in source for source in played)
 
@@ -144,10 +106,8 @@ def test_without_the_token_there_is_no_page_no_video_and_no_websocket(page):
     assert status("", token, {"Host": "elsewhere.example"}) == 403
 
 
-def test_clips_of_a_run_can_be_compared_moved_across_thresholds_and_audited_blind(
-    judged_run, serve, chromium, tmp_path
-):
-    with serve(str(judged_run), verdicts=tmp_path / "unused.parquet") as address:
+def test_clips_of_a_run_can_be_compared_moved_across_thresholds_and_audited_blind(judged_run, chromium, tmp_path):
+    with serving(str(judged_run), verdicts=tmp_path / "unused.parquet") as address:
         page = Page(chromium, address)
         until(lambda: len(page.titles()) == 4)
         page.browser.execute_script("document.querySelector('.look-title').click()")
@@ -167,3 +127,26 @@ def test_clips_of_a_run_can_be_compared_moved_across_thresholds_and_audited_blin
         until(lambda: page.shows("100.0%"))
         [said] = pq.read_table(next((judged_run / "verdicts").glob("*.parquet"))).to_pylist()
     assert (said["verdict"], said["audit"]) == ("reject", True)
+
+
+def test_words_show_the_clips_that_search_finds_for_them(judged_run, chromium, tmp_path, capfd):
+    open_clip, torch = pytest.importorskip("open_clip"), pytest.importorskip("torch")
+    torch.save(
+        open_clip.create_model("ViT-S-32-alt").half().state_dict(), tmp_path / "random.pt"
+    )  # as is what is found
+    embed = {"model": "open_clip", "architecture": "ViT-S-32-alt", "dimensions": 256}
+    words = [
+        f"stage.embed.{name}={value}" for name, value in (*embed.items(), ("weights_path", tmp_path / "random.pt"))
+    ]
+    words += [f"input={judged_run.parent / 'videos'}", f"run_dir={tmp_path / 'run'}", "launch=inline"]
+    assert cli.main(["run", *words, "stage=[scan,shots,embed]"]) == 0
+    capfd.readouterr()
+    assert cli.main(["search", str(tmp_path / "run"), "a slow fractal", "--json"]) == 0
+    said = capfd.readouterr().out
+    found = [Path(row["uri"]).name for row in json.loads(said[said.index("[\n") :])]
+    with serving(str(tmp_path / "run"), verdicts=tmp_path / "unused.parquet") as address:
+        page = Page(chromium, address)
+        box = until(lambda: page.find("input[aria-label='Search by words']")[0])
+        box.send_keys("a slow fractal", keys.ENTER)
+        until(lambda: page.shows("similarity") and page.titles() == found)
+    assert len(found) == 4

@@ -1,0 +1,97 @@
+"""`hpc-curate browse` in a process of its own, a browser without a window, and what a person does with a page."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+COMMAND = [sys.executable, "-c", "import sys; from hpc_curate.cli import main; sys.exit(main())", "browse"]
+PATIENCE_S = 40
+PLAYING = "return [...document.querySelectorAll('video')].filter(one => one.currentTime > 0.3).length"
+
+
+@contextmanager
+def serving(*words: str, verdicts: Path) -> Iterator[str]:
+    """A viewer, and the address that it printed."""
+    pytest.importorskip("streamlit")
+    command = [*COMMAND, *words, "--verdicts", str(verdicts), "--port", "8750"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        yield server.stdout.readline().strip()
+    finally:
+        server.send_signal(signal.SIGINT)
+        assert server.wait(20) == 0
+
+
+@contextmanager
+def chromium(profile: Path) -> Iterator[Any]:
+    """A browser without a window."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    driver, program = shutil.which("chromedriver"), shutil.which("chromium")
+    if not driver or not program:
+        pytest.skip("no chromium or no chromedriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for word in ("--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1400,1000"):
+        options.add_argument(word)
+    options.add_argument(f"--user-data-dir={profile}")
+    if os.geteuid() == 0 or not Path("/proc/self/ns/user").exists():
+        options.add_argument("--no-sandbox")  # it cannot make its own as root
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    try:
+        yield browser
+    finally:
+        browser.quit()
+
+
+def until(true: Callable[[], Any]) -> Any:
+    """What it returns as soon as that is true."""
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            found = true()
+        except Exception:  # the page is being drawn anew
+            found = None
+        if found or time.monotonic() > end:
+            assert found
+            return found
+        time.sleep(0.2)
+
+
+class Page:
+    """What a person does with a page."""
+
+    def __init__(self, browser: Any, address: str) -> None:
+        self.browser, self.address = browser, address
+        browser.get(address)
+
+    def go(self, name: str) -> None:
+        self.browser.get(f"{self.address.partition('?')[0]}{name}")
+
+    def find(self, css: str) -> list[Any]:
+        return self.browser.find_elements("css selector", css)
+
+    def titles(self) -> list[str]:
+        return [title.text for title in self.find(".look-title")]
+
+    def shows(self, text: str) -> bool:
+        return text in self.browser.find_element("tag name", "body").text
+
+    def plays(self, count: int) -> bool:
+        """Whether so many videos do."""
+        return self.browser.execute_script(PLAYING) == count
+
+    def press(self, text: str) -> None:
+        # No look at other buttons after the click: the page may be drawn anew, without them.
+        until(lambda: next(one for one in self.find("button") if text in one.text).click() or True)
