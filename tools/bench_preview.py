@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a grid of playing videos costs by its size: memory must not grow with the number of tiles.
+"""What a grid of playing videos costs by its size: memory is that of some whole pictures, and those are bounded.
 
     tools/bench_preview.py FOLDER [--sides 5 10 20] [--seconds 5]
 

@@ -16,7 +16,7 @@ from hpc_curate.errors import BadInput, ConfigError
 from hpc_curate.io.s5cmd import SourceSettings
 from hpc_curate.io.transfer import Fetcher
 from hpc_curate.preview import mosaic, tiles
-from hpc_curate.preview.mosaic import Layout, Shelf
+from hpc_curate.preview.mosaic import LEAST_TILE_PX, Layout, Shelf
 from hpc_curate.preview.tiles import Tile, Wanted
 
 _OUTPUTS = (".mp4", ".png")
@@ -46,8 +46,10 @@ def make(of: str, wanted: Wanted, layout: Layout, output: Path, settings: Source
     if output.suffix.lower() not in _OUTPUTS:
         better = output.with_suffix(".mp4") if output.suffix else output / "grid.mp4"
         raise ConfigError(f"{output}: the name must end in .mp4, or .png for a contact sheet alone, such as {better}")
-    if min(layout.columns, layout.rows, layout.fps, layout.seconds) <= 0 or layout.tile_px < 32:
-        raise ConfigError("columns, rows, seconds and fps must be above 0, and a tile at least 32 pixels wide")
+    if min(layout.columns, layout.rows, layout.fps, layout.seconds) <= 0 or layout.tile_px < LEAST_TILE_PX:
+        raise ConfigError(
+            f"columns, rows, seconds and fps must be above 0, a tile at least {LEAST_TILE_PX} pixels wide"
+        )
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, Fetcher(Path(folder), settings) as fetcher:
         run = (Path(of) / "plans").is_dir()
@@ -56,19 +58,24 @@ def make(of: str, wanted: Wanted, layout: Layout, output: Path, settings: Source
             if run
             else tiles.of_videos(of, settings, fetcher, wanted)
         )
+        # Before anything is decoded, because tiles are kept at their size.
+        possible = layout.for_tiles(min(len(every), layout.columns * layout.rows))
+        sized = possible.for_browsers() if output.suffix.lower() == ".mp4" else possible
         with tempfile.TemporaryFile(dir=folder) as file:
             shelf = Shelf(file)
-            shown, left_out = _fill(shelf, every, layout)
+            shown, left_out = _fill(shelf, every, sized)
             if not shown:
                 raise ConfigError(
                     f"nothing of {of} can be shown: {left_out[0]['error']}" if left_out else f"{of} is empty"
                 )
-            grid = layout.for_tiles(len(shown))
+            grid = sized.for_tiles(len(shown))
             with Bar("frames", grid.frames) as bar:
                 mosaic.write(shelf, [(tile.stratum, tile.name) for tile in shown], grid, output, bar.at)
     _note(output, wanted, grid, shown, left_out)
     which = output.with_suffix(".json")
     said = f"{output}: {len(shown)} of {len(every)}, {grid.columns} x {grid.rows}; {which} says which"
+    if grid.tile_px < layout.tile_px:
+        said += f"\ntiles are {grid.tile_px} pixels wide, not {layout.tile_px}: few browsers play a larger whole"
     return f"{said}\n{len(left_out)} could not be shown and were replaced; they are listed there" if left_out else said
 
 

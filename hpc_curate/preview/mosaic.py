@@ -1,6 +1,7 @@
 """Many small pictures at once, as an H.264 video that browsers play, and one of its moments as a PNG.
 
-Memory does not grow with the grid: each tile's pictures wait on disk, as JPEGs, until all tiles are there.
+Memory grows with the size of the whole picture, which is bounded, and not with tiles or seconds: each tile's pictures
+wait on disk, as JPEGs, until all tiles are there.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from hpc_curate.errors import EnvironmentFault
+from hpc_curate.errors import ConfigError, EnvironmentFault
 from hpc_curate.io import child
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ _LABEL_PX = 16
 _GAP_PX = 4
 _INK, _PAPER = (225, 225, 225), (24, 24, 24)
 _QUALITY = 88
+_SIDE_PX, _MACROBLOCKS = 4096, 36_864  # of a frame, by level 5.1 of H.264: few browsers decode more by hardware
+LEAST_TILE_PX = 32
 
 Label = tuple[str, str]  # what a tile was taken for, such as a reason, or nothing; and its name
 
@@ -65,7 +68,20 @@ class Layout:
     def for_tiles(self, count: int) -> Layout:
         """The smallest part of this grid that holds so many tiles: no row or column of it is empty."""
         columns = min(self.columns, max(1, count))
-        return Layout(columns, math.ceil(max(1, count) / columns), self.seconds, self.fps, self.tile_px)
+        return replace(self, columns=columns, rows=math.ceil(max(1, count) / columns))
+
+    def for_browsers(self) -> Layout:
+        """The same with tiles so small that every browser plays the whole.
+
+        Raises:
+            ConfigError: there are too many of them.
+        """
+        found = self
+        while max(found.size) > _SIDE_PX or math.prod(-(-side // 16) for side in found.size) > _MACROBLOCKS:
+            if found.tile_px <= LEAST_TILE_PX:
+                raise ConfigError(f"{self.columns} x {self.rows} tiles are too many for a video; write a .png instead")
+            found = replace(found, tile_px=found.tile_px - 2)
+        return found
 
 
 class Shelf:
@@ -114,7 +130,8 @@ def write(shelf: Shelf, labels: Sequence[Label], layout: Layout, output: Path, t
     width, height = layout.size
     command = [child.ffmpeg(), "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
     command += ["-r", str(layout.fps), "-i", "pipe:0", "-an", "-c:v", "libx264", "-preset", "veryfast", "-crf", "23"]
-    command += ["-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4", "-y"]
+    # Each thread of x264 holds frames of its own, and by default there are more than cores.
+    command += ["-threads", "2", "-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4", "-y"]
     with tempfile.NamedTemporaryFile(dir=output.parent, prefix=".grid-", suffix=".mp4", delete=False) as part:
         target = Path(part.name)
     try:

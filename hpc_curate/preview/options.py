@@ -12,7 +12,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=int, default=10, help="and below each other; default: 10")
     parser.add_argument("--fps", type=int, default=30, help="frames per second of the grid; default: 30")
     parser.add_argument("--seed", type=int, default=0, help="of the sample; default: 0")
-    parser.add_argument("--tile_px", type=int, default=192, help="width of a tile; default: 192")
+    parser.add_argument("--tile_px", type=int, default=192, help="width of a tile, at most; default: 192")
     parser.add_argument("--endpoint", help="URL of the object store, for s3://")
     parser.add_argument("--profile", help="in the credentials file, for s3://")
 
