@@ -52,12 +52,7 @@ def make(of: str, wanted: Wanted, layout: Layout, output: Path, settings: Source
         )
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, Fetcher(Path(folder), settings) as fetcher:
-        run = (Path(of) / "plans").is_dir()
-        every = (
-            tiles.of_clips(plans.load_latest(Path(of)), wanted)
-            if run
-            else tiles.of_videos(of, settings, fetcher, wanted)
-        )
+        every = _tiles(of, wanted, settings, fetcher)
         # Before anything is decoded, because tiles are kept at their size.
         possible = layout.for_tiles(min(len(every), layout.columns * layout.rows))
         sized = possible.for_browsers() if output.suffix.lower() == ".mp4" else possible
@@ -77,6 +72,14 @@ def make(of: str, wanted: Wanted, layout: Layout, output: Path, settings: Source
     if grid.tile_px < layout.tile_px:
         said += f"\ntiles are {grid.tile_px} pixels wide, not {layout.tile_px}: few browsers play a larger whole"
     return f"{said}\n{len(left_out)} could not be shown and were replaced; they are listed there" if left_out else said
+
+
+def _tiles(of: str, wanted: Wanted, settings: SourceSettings, fetcher: Fetcher) -> list[Tile]:
+    """Clips of a run; of one that fetched videos these, as `input=` takes them."""
+    plan = plans.load_latest(Path(of)) if (Path(of) / "plans").is_dir() else None
+    if plan is None or "fetch" in plan.steps:
+        return tiles.of_videos(of, settings, fetcher, wanted)
+    return tiles.of_clips(plan, wanted)
 
 
 def _fill(shelf: Shelf, every: Iterable[Tile], layout: Layout) -> tuple[list[Tile], list[dict[str, Any]]]:

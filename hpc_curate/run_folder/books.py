@@ -29,7 +29,7 @@ def read(plan: Plan, columns: Collection[str] | None = None) -> Books:
         ConfigError: the recipe makes no clips.
     """
     if not has_clips(plan):
-        raise ConfigError(f"recipe of plan {plan.hash} stops before there are clips: it needs stages scan and shots")
+        raise ConfigError(_no_clips(plan))
     state = State(plan, Ledger(plan.paths))
     gather = Gather(state, lambda stage: _done(state, stage))
     frozen, places = units.all_videos(plan.paths), [n for n in ("tar", "offset") if columns is None or n in columns]
@@ -46,6 +46,16 @@ def read(plan: Plan, columns: Collection[str] | None = None) -> Books:
 def has_clips(plan: Plan) -> bool:
     """Whether there is anything to account for."""
     return all(name in plan.steps for name in _OPEN_VIDEOS)
+
+
+def _no_clips(plan: Plan) -> str:
+    if "fetch" in plan.steps:
+        run = plan.paths.root
+        return (
+            f"{run} fetched videos, it has no clips: hpc-curate table {run} --videos -o videos.csv lists them, "
+            f"hpc-curate status {run} says how far it is, preview and browse show them"
+        )
+    return f"recipe of plan {plan.hash} stops before there are clips: it needs stages scan and shots"
 
 
 def _done(state: State, stage: str) -> list[Record]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from webserver import serving
 
 from hpc_curate import cli
 
@@ -104,6 +105,24 @@ def test_the_clips_of_a_run_play_from_its_frame_packs(
     assert grid(run, "-o", out, "--by", "beauty") == 2
     said = capsys.readouterr().err
     assert "clips have no column 'beauty'; there is " in said and said.count(",") < 10
+
+
+def test_the_videos_that_a_run_fetched_play_and_what_needs_clips_says_what_does_not(
+    make_video: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_video("site/one.mp4")
+    raw, out, listing = tmp_path / "raw", tmp_path / "grid.png", tmp_path / "list.txt"
+    with serving(tmp_path / "site") as url:
+        listing.write_text(f"{url}/one.mp4\n{url}/never.mp4\n")
+        words = [f"input={listing}", f"run_dir={raw}", "launch=inline", "source.web.private_hosts=[127.0.0.1]"]
+        assert cli.main(["fetch", *words]) == 0
+    assert grid(raw, "-o", out, "--seconds", 1, "--fps", 5) == 0
+    (tile,) = table(out)["tiles"]
+    assert Path(tile["uri"].removeprefix("file://")).is_relative_to(raw)
+    capsys.readouterr()
+    for verb in ("funnel", "report"):
+        assert cli.main([verb, str(raw)]) == 2
+        assert f"no clips: hpc-curate table {raw} --videos -o videos.csv lists them" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
