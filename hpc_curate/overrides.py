@@ -6,7 +6,7 @@ import difflib
 import itertools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,8 @@ def read(arguments: Sequence[str]) -> Words:
         flag, _, value = word.partition("=")
         if flag in ("--config-dir", "-cd"):
             folders.append((flag, value or next(left, "")))
+        elif flag.startswith("--") and flag.strip("-") in _sections():
+            raise ConfigError(f"{word}: settings have no dashes; write {flag.strip('-')}={value or 'VALUE'}")
         else:
             rest.append(_with_any_stage(word))
     for where, folder in folders:
@@ -143,6 +145,9 @@ def _parse(text: str) -> Any:
     try:
         return OverridesParser.create().parse_override(text)
     except HydraException as error:
+        if "=" not in text:
+            right = f"input={text}" if os.path.lexists(text) else "NAME=VALUE, as in input=VIDEOS run_dir=RUN"
+            raise ConfigError(f"'{text}' is no setting; write {right}") from error
         raise ConfigError(f"'{text}' cannot be read: {str(error).splitlines()[0]}") from error
 
 
@@ -189,13 +194,15 @@ def _refuse_idle(overrides: Sequence[str], made: Any) -> None:
         if not key.startswith("+") or "@" in key:
             continue
         if group == "stage" and "." in rest and "name" not in made.stage[rest.partition(".")[0]]:
-            stage = rest.partition(".")[0]
-            order = ",".join(name for name, settings in made.stage.items() if "name" in settings)
-            raise ConfigError(
-                f"{text}: the recipe has no stage {stage}; put it where it belongs: stage=[{order}] and {stage}"
-            )
+            raise ConfigError(_no_stage(text, made.stage))
         if "/" not in group and group not in (known := _sections()):
             raise ConfigError(f"there is no setting '{group}'; {nearest(group, known)}")
+
+
+def _no_stage(text: str, stages: Mapping[str, Any]) -> str:
+    wanted = text.lstrip("+").split(".")[1]
+    order = ",".join(name for name, settings in stages.items() if "name" in settings)
+    return f"{text}: the recipe has no stage {wanted}; put it where it belongs: stage=[{order}] and {wanted}"
 
 
 def _sections() -> set[str]:
@@ -229,6 +236,9 @@ def _explain(override: str, error: BaseException, good: Sequence[str]) -> str:
     known = _keys(default)
     if key in known:
         return f"{override}: {str(error.__cause__ or error).splitlines()[0]}; to add keys to it: +{key}=…"
+    group, _, rest = key.partition(".")
+    if group == "stage" and rest.partition(".")[0] in {*registry.names("stage")} - {*default["stage"]}:
+        return _no_stage(override, default["stage"])
     return f"there is no setting '{key}'; {_right_name(key, known)}"
 
 

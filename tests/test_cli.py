@@ -41,6 +41,10 @@ MISTAKES = {
     "launch.kind=slurm": ("launch.kind=slurm without", "override /launch: slurm"),
     "unit.gb=[": ("'unit.gb=['", "cannot be read"),
     "+inptu=1": ("there is no setting 'inptu'", "'input'"),
+    "/": ("'/' is no setting", "write input=/"),
+    "--input=/": ("settings have no dashes", "write input=/"),
+    "videos": ("'videos' is no setting", "NAME=VALUE"),
+    "stage.verdicts.files=[x]": ("the recipe has no stage verdicts", "stage=[scan,shots,"),
     "+stage.probe.paths.label=taste.json": ("the recipe has no stage probe", "stage=[scan,shots,"),
     "stage=[scan,shots,gate,embed,dedup,select,cut,shard,pack,safety]": (
         "safety stands behind pack",

@@ -44,9 +44,9 @@ FUNNEL = pa.schema(
 VIDEOS_IN, CLIPS_MADE, CLIPS_KEPT, IN_TARS = "videos in", "clips", "kept", "in tars"
 TOTALS = (VIDEOS_IN, CLIPS_MADE, CLIPS_KEPT, IN_TARS)
 
-_NO_CLIP = "no span is long enough"
+_NO_CLIP = "no span reaches stage.shots.min_duration_s"
 _IN_NO_CLIP = {
-    "short_s": "spans too short",
+    "short_s": "spans below stage.shots.min_duration_s",
     "trimmed_s": "trimmed off the ends",
     "long_dropped_s": "cut off long spans",
     "transition_s": "transitions",

@@ -1,4 +1,4 @@
-"""A text list (.txt, .lst, .list): one path or URI a line, relative to the list's folder."""
+"""A text list (.txt, .lst, .list): one path or URI a line, relative to the list's folder; # begins a comment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def accepts(source: str, settings: SourceSettings) -> bool:
 
 
 def entries(source: str, settings: SourceSettings) -> pa.Table:
-    """The lines of the list in their order; empty lines do not count.
+    """The lines of the list in their order; empty ones and comments do not count (a file `#1.mp4` is `./#1.mp4`).
 
     Raises:
         ConfigError: it is empty, or none of its files exists.
@@ -30,7 +30,7 @@ def entries(source: str, settings: SourceSettings) -> pa.Table:
     # Names of files are bytes: a list may hold some that no encoding reads.
     content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     lines = [os.fsdecode(line.rstrip(b"\r")) for line in content.split(b"\n")]
-    uris = [sources.resolve(line, folder) for line in lines if line.strip()]
+    uris = [sources.resolve(line, folder) for line in lines if line.strip() and not line.startswith("#")]
     if not uris:
         raise ConfigError(f"input={source} is empty; write one path or URI a line")
     sources.refuse_if_none_exists(source, uris)

@@ -26,6 +26,12 @@ def test_paths_are_taken_from_the_folder_of_the_list(tmp_path, monkeypatch):
     ]
 
 
+def test_a_comment_is_no_name_and_a_name_that_looks_like_one_can_be_written(tmp_path):
+    (tmp_path / "#1.mp4").write_bytes(b"film")
+    found = listed(tmp_path / "list.txt", b"# from the north camera\n./#1.mp4\n")
+    assert [row["name"] for row in found] == ["#1.mp4"]
+
+
 def test_names_of_files_elsewhere_are_relative_to_the_folder_that_they_share(tmp_path):
     (tmp_path / "lists").mkdir()
     for name in ("one/a.mp4", "two/b\n.mp4"):
