@@ -232,7 +232,7 @@ def _explain(override: str, error: BaseException, good: Sequence[str]) -> str:
     if any(word in said for word in ("converted to", "Unsupported", "incompatible")):
         cause = str(error.__cause__ or error).splitlines()[0]
         return f"{override}: {cause}"
-    default = OmegaConf.to_container(hydra_compose("config", overrides=list(good), return_hydra_config=True))
+    default: Any = OmegaConf.to_container(hydra_compose("config", overrides=list(good), return_hydra_config=True))
     known = _keys(default)
     if key in known:
         return f"{override}: {str(error.__cause__ or error).splitlines()[0]}; to add keys to it: +{key}=…"
