@@ -166,6 +166,7 @@ def prepare(settings: dict[str, Any]) -> plans.Plan:
         log.warning("%s beside those that this run folder had; it keeps all of them", new)
     plan = plans.build(kept, frozen.units)
     plans.save(plan)
+    verdicts.warn_of_strangers(kept["stage"], paths)
     what = f"{counted(frozen.videos, 'video')} in {counted(frozen.units, 'unit')}"
     log.info("plan %s: %s, in %s", plan.hash, what, paths.root)
     return plan

@@ -17,6 +17,7 @@ from hpc_curate.learning.figures import Bin
 from hpc_curate.learning.labels import Labels
 from hpc_curate.learning.linear import Linear
 from hpc_curate.plan import Plan
+from hpc_curate.records import video_of
 from hpc_curate.run_folder.lookup import columns_of
 from hpc_curate.stage import Merge, PerClip, Stage
 
@@ -223,11 +224,14 @@ def _brier(chances: np.ndarray, classes: np.ndarray) -> dict[str, float]:
 
 
 def _counted(labels: Labels, there: Labels, fold: np.ndarray) -> dict[str, Any]:
+    # A whole video that was rejected for one of its clips says nothing of the others.
+    of_videos = sum(one == video_of(one) for one in labels.ids)
     return {
         "clips": len(there.ids),
         "videos": len(set(there.videos())),
         "folds": int(fold.max()) + 1,
-        "labels_of_no_clip": len(labels.ids) - len(there.ids),
+        "labels_of_no_clip": len(labels.ids) - len(there.ids) - of_videos,
+        "labels_of_whole_videos": of_videos,
     }
 
 

@@ -75,6 +75,8 @@ def _publish(output: Path, title: str, found: Fitted) -> None:
     print(aligned([[name, value] for name, value in figures.items()]) + "\n")
     if absent := found.figures["labels_of_no_clip"]:
         print(f"{counted(absent, 'label')} left out: this run has no such clip\n")
+    if whole := found.figures["labels_of_whole_videos"]:
+        print(f"{counted(whole, 'label')} left out: of a whole video, and not of its clips one by one\n")
 
 
 def _in_words(figures: Mapping[str, Any]) -> dict[str, str]:

@@ -8,7 +8,7 @@ import fcntl
 import logging
 import math
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,10 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from hpc_curate import units
 from hpc_curate.errors import ConfigError
 from hpc_curate.io import tables
 from hpc_curate.io.paths import RunPaths
-from hpc_curate.records import digest
+from hpc_curate.plural import counted
+from hpc_curate.records import digest, video_of
 from hpc_curate.run_folder import privacy
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ REJECT: Word = "reject"
 
 VERDICTS = pa.schema(
     [
-        ("clip_id", pa.string()),
+        ("clip_id", pa.string()),  # or a video_id: it is said of the whole video
         ("verdict", pa.string()),  # accept or reject; null: only a tag or a note, or taken back
         ("tags", pa.list_(pa.string())),
         ("note", pa.string()),
@@ -55,8 +57,8 @@ _writing = threading.Lock()
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one person says of one clip. It replaces what the same person said of it before (audits and other verdicts
-    each for themselves, so that a later look does not change what an audit measured)."""
+    """What one person says of one clip, or of a whole video. It replaces what the same person said of it before (audits
+    and other verdicts each for themselves, so that a later look does not change what an audit measured)."""
 
     clip_id: str
     verdict: Word | None
@@ -178,7 +180,7 @@ def is_verdicts(path: Path) -> bool:
 
 
 def combined(paths: Sequence[Path]) -> pa.Table:
-    """What all say together, as rows of `COMBINED`: one for each clip that has a verdict or a tag, by clip_id.
+    """What all say together, as rows of `COMBINED`: one for each clip or video with a verdict or a tag, by its id.
 
     Of one person the last verdict counts, given in an audit or not. Where people contradict each other, reject wins: a
     fault that one of them has seen does not go away because another has not. Tags are all of theirs.
@@ -200,16 +202,40 @@ def combined(paths: Sequence[Path]) -> pa.Table:
         if row["verdict"]:
             words.setdefault(row["clip_id"], {})[row["by"]] = row["verdict"]
     told = [
-        {"clip_id": clip, "verdict": _together(words.get(clip, {})), "tags": sorted(tags[clip])}
+        {"clip_id": clip, "verdict": _together(words.get(clip, {}).values()), "tags": sorted(tags[clip])}
         for clip in sorted(tags)
         if tags[clip] or clip in words
     ]
     return pa.Table.from_pylist(told, schema=COMBINED)
 
 
-def _together(words: Mapping[str, str]) -> str | None:
-    """One verdict of several people's."""
-    return REJECT if REJECT in words.values() else ACCEPT if words else None
+def _together(words: Collection[str]) -> str | None:
+    """One verdict of several."""
+    return REJECT if REJECT in words else ACCEPT if words else None
+
+
+def of_clips(said: pa.Table, clips: Sequence[str]) -> list[dict[str, Any]]:
+    """Of each clip what was said of it or of its whole video, as a row of `COMBINED`: of both, reject wins again."""
+    about = {row["clip_id"]: row for row in said.to_pylist()}
+    rows = []
+    for clip in clips:
+        both = [about[one] for one in (clip, video_of(clip)) if one in about]
+        words = {row["verdict"] for row in both if row["verdict"]}
+        tags = sorted({tag for row in both for tag in row["tags"]})
+        rows.append({"clip_id": clip, "verdict": _together(words), "tags": tags})
+    return rows
+
+
+def warn_of_strangers(stages: Mapping[str, Any], paths: RunPaths) -> None:
+    """Say how many verdicts that stage verdicts will read belong to no video of the run."""
+    own = stages.get("verdicts") or {}
+    if "name" not in own:
+        return
+    ids = combined([Path(path) for path in own["files"]])["clip_id"].to_pylist()
+    known = units.unit_of(paths, {video_of(one) for one in ids})
+    if strange := [one for one in ids if video_of(one) not in known]:
+        what = "%d of %s name no clip or video of this run, such as %s"
+        log.warning(what, len(strange), counted(len(ids), "verdict"), strange[0])
 
 
 @dataclass(frozen=True)

@@ -73,12 +73,13 @@ def clips(run: Path, tmp_path: Path) -> list[dict]:
 
 @pytest.fixture
 def labelled(run: Path, tmp_path: Path) -> Path:
-    """A table of what people said of the clips that they have seen, and of one that is not in the run."""
+    """A table of what people said of the clips that they have seen, of one that is not in the run, and of a video."""
     path = tmp_path / "labels.csv"
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["clip_id", "style", "useful", "stars"])
         rows.writerow(["0" * 20 + "_0_9", "live", 1, 5])
+        rows.writerow(["0" * 20, "animation", 0, 1])
         for clip in clips(run, tmp_path):
             if "unseen" not in clip["name"]:
                 film = "film" in clip["name"]
@@ -94,6 +95,7 @@ def test_a_probe_tells_animation_from_live_footage_in_videos_without_labels(
     said = capsys.readouterr().out
     assert "each clip predicted without its own video" in said
     assert "1 label left out: this run has no such clip" in said
+    assert "1 label left out: of a whole video" in said
     stages = "stage=[scan,shots,embed,utility,probe]"
     assert f"use it: hpc-curate run … {stages} +stage.probe.paths.style={weights}" in said
     fitted = json.loads(weights.read_text())["fitted"]
