@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -62,8 +62,11 @@ class Inputs(Protocol):
         """The blob of each id from a table such as `store`, in the order of `ids`, wherever its unit keeps it."""
         ...
 
-    def source(self, video: Video) -> Path:
+    def source(self, video: Video, wanted: Callable[[Video], bool] = lambda _: True) -> Path:
         """The video as a local file, fetched if need be.
+
+        Args:
+            wanted: which videos of the unit the stage will ask for; the next of them may be fetched meanwhile.
 
         Raises:
             BadInput: it is gone, no regular file, or changed since it was frozen.

@@ -7,7 +7,7 @@ import os
 import shutil
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -219,12 +219,12 @@ class Reader:
 
     # -- the rest ------------------------------------------------------------------------------------------------
 
-    def source(self, video: Video) -> Path:
+    def source(self, video: Video, wanted: Callable[[Video], bool] = lambda _: True) -> Path:
         path: Path = self._fetcher.get(video)
         videos = self.videos()
         after = [one.video_id for one in videos].index(video.video_id) + 1
-        if after < len(videos):
-            self._fetcher.prefetch(videos[after])
+        if following := next(filter(wanted, videos[after:]), None):
+            self._fetcher.prefetch(following)
         return path
 
     def said(self, video: Video) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import datetime
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -74,13 +75,12 @@ class Fetch(PerUnit):
         video = next(video for video in inputs.videos() if video.video_id == item.key)
         row: dict[str, Any] = {"video_id": video.video_id, "source_uri": video.uri, "extra": json.dumps(video.extra)}
         row |= {"name": video.name.rpartition("/")[2], "licence": licence_of(video.extra)}
-        if row["licence"] or not inputs.tells_licence(video):
-            row["reason"] = self._reason(row["licence"])
-        if row.get("reason"):
+        row["reason"] = self._refused(inputs, video)
+        if row["reason"]:
             return _table(row)
         try:
             before = model.get(video.uri)
-            path = Path(before["file"]) if before else inputs.source(video)
+            path = Path(before["file"]) if before else inputs.source(video, partial(self._asks_for, model, inputs))
             said = before["said"] if before else inputs.said(video)
             row["licence"] = row["licence"] or licence_of(said)
             row["reason"] = self._reason(row["licence"])
@@ -89,6 +89,16 @@ class Fetch(PerUnit):
             return _table({**row, "error": str(error)})
         except Unavailable as error:
             return _table({**row, "error": str(error), "again": True})
+
+    def _asks_for(self, model: dict[str, dict[str, Any]], inputs: Inputs, video: Video) -> bool:
+        """Whether its source is asked for a video of this unit when its turn comes."""
+        here = video.uri in model or _done(inputs, video.video_id) is not None
+        return not here and self._refused(inputs, video) is None
+
+    def _refused(self, inputs: Inputs, video: Video) -> str | None:
+        """Why a video is not asked for; of a licence that may come with it nothing can be said yet."""
+        licence = licence_of(video.extra)
+        return self._reason(licence) if licence or not inputs.tells_licence(video) else None
 
     def _reason(self, licence: str | None) -> str | None:
         if not self.licences or (licence or "").casefold() in {allowed.casefold() for allowed in self.licences}:

@@ -15,6 +15,7 @@ from webserver import serving
 from hpc_curate import cli, plan
 from hpc_curate.sources import fetched
 
+QUICK = ["source.web.private_hosts=[127.0.0.1]", "source.web.tries=2", "source.web.pause_per_host_s=0.01"]
 KEEP = ["gate=none", "select=none", "cutter=stride"]
 
 
@@ -72,6 +73,20 @@ def test_what_was_fetched_is_curated_with_its_licence_and_provenance(
     assert all(one["source_uri"].startswith("http://127.0.0.1:") and one["fetched_at"] for one in said)
 
 
+def test_a_licence_that_is_not_allowed_costs_no_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    site, asked = tmp_path / "site", list[str]()
+    site.mkdir()
+    licences = {"first": "CC0", "not": "all rights reserved", "nor": "", "second": "CC0", "last": "proprietary"}
+    for name in licences:
+        (site / f"{name}.mp4").write_bytes(name.encode())
+    with serving(site, asked) as url:
+        rows = [{"uri": f"{url}/{name}.mp4", "licence": licence} for name, licence in licences.items()]
+        words = [f"input={listed(tmp_path, *rows)}", f"run_dir={tmp_path / 'raw'}", "launch=inline", *QUICK]
+        assert cli.main(["fetch", *words, "stage.fetch.licences=[CC0]"]) == 0
+    assert "2 of 5 videos came\n  3 not asked for" in capsys.readouterr().out
+    assert sorted(asked) == ["/first.mp4", "/second.mp4"]
+
+
 def test_what_did_not_answer_is_asked_again_in_the_same_folder_and_what_came_is_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,8 +98,7 @@ def test_what_did_not_answer_is_asked_again_in_the_same_folder_and_what_came_is_
     (site / "late.mp4.busy").touch()
     with serving(site) as url:
         (tmp_path / "list.txt").write_text("".join(f"{url}/{name}.mp4\n" for name in ("came", "late", "gone")))
-        web = ["source.web.private_hosts=[127.0.0.1]", "source.web.tries=2", "source.web.pause_per_host_s=0.01"]
-        assert cli.main(["fetch", f"input={tmp_path / 'list.txt'}", f"run_dir={raw}", "launch=inline", *web]) == 0
+        assert cli.main(["fetch", f"input={tmp_path / 'list.txt'}", f"run_dir={raw}", "launch=inline", *QUICK]) == 0
         assert f"1 of them may come another time: hpc-curate retry {raw}" in capsys.readouterr().out
         before = rows_of(raw)
         assert [before[name]["again"] for name in ("came", "late", "gone")] == [None, True, None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ class Net:
     folder: Path
     wanted: list[Video]
     asked: list[str] = field(default_factory=list)
+    ahead: list[str] = field(default_factory=list)  # what may be fetched meanwhile
     before: list[dict[str, Any]] = field(default_factory=list)  # rows of an earlier publication
     kept: dict[str, int] = field(default_factory=dict)  # bytes of what it has kept, by name
     told: dict[str, dict[str, Any]] = field(default_factory=dict)  # by the source, by name
@@ -29,8 +31,10 @@ class Net:
     def videos(self) -> list[Video]:
         return self.wanted
 
-    def source(self, video: Video) -> Path:
+    def source(self, video: Video, wanted: Callable[[Video], bool]) -> Path:
         self.asked.append(video.uri)
+        after = [other.video_id for other in self.wanted].index(video.video_id) + 1
+        self.ahead += [other.uri for other in filter(wanted, self.wanted[after:])][:1]
         path = self.folder / video.name.rpartition("/")[2]
         if not path.exists():
             raise (Unavailable("no answer") if path.name == "mute.mp4" else BadInput("the server said 404 Not Found"))
@@ -85,10 +89,13 @@ def test_what_does_not_come_or_is_something_else_is_a_row_with_an_error(folder: 
 
 
 def test_what_may_not_be_used_is_not_asked_for(folder: Path) -> None:
-    net = Net(folder, [video("a.mp4", license="CC-BY-4.0"), video("a.mp4", licence="ARR"), video("a.mp4")])
+    licences = ({"license": "CC-BY-4.0"}, {"licence": "ARR"}, {}, {"licence": "cc-by-4.0"}, {"licence": ""})
+    net = Net(folder, [video("a.mp4", number=number, **licence) for number, licence in enumerate(licences)])
     found = rows(net, licences=("CC-BY-4.0",))
-    assert [row["reason"] for row in found] == [None, "licence ARR is not allowed", "no licence is named"]
-    assert len(net.asked) == 1
+    refused = ["licence ARR is not allowed", "no licence is named"]
+    assert [row["reason"] for row in found] == [None, *refused, None, "no licence is named"]
+    assert net.asked == [net.wanted[0].uri, net.wanted[3].uri]
+    assert net.ahead == [net.wanted[3].uri]
 
 
 def test_a_licence_that_comes_with_the_video_is_looked_at_then(folder: Path) -> None:
@@ -108,4 +115,5 @@ def test_done_again_a_unit_asks_for_what_may_come_and_for_what_is_lost(folder: P
     again = Net(folder, wanted, before=before, kept={before[2]["path"]: 4, before[3]["path"]: 3})
     after = rows(again)
     assert again.asked == [wanted[0].uri, wanted[3].uri]
+    assert again.ahead == [wanted[3].uri]  # and not what is here already
     assert after[0]["error"] is None and after[0]["again"] is None and after[1:3] == before[1:3]
