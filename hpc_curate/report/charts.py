@@ -15,6 +15,7 @@ _BINS = 48
 _LONG_TAIL = 20.0  # the 99.5th percentile over the median, from which the axis is logarithmic
 _SELECTIONS = 6  # that have a colour of their own in report.css
 _DECADES = 4  # at most, on a logarithmic axis
+_ROOM = 0.5  # of an axis, for what lies beyond its percentiles on one side; what lies further out gets none
 _STROKE, _WIDER = 2, 4  # width of a line, and what it has more for each line that lies on it
 
 
@@ -43,6 +44,8 @@ class Axis:
     start: float
     end: float
     logarithmic: bool = False
+    below: bool = False  # whether there are values before the start
+    above: bool = False  # and after the end
 
     def place(self, values: np.ndarray) -> np.ndarray:
         """Values beyond the ends are put at the ends."""
@@ -66,7 +69,7 @@ class Axis:
 
 
 def axis(values: np.ndarray, bounds: Sequence[float]) -> Axis:
-    """From the 0.5th to the 99.5th percentile, and on to the bounds.
+    """From the 0.5th to the 99.5th percentile, and on to the bounds and to values that are not far away.
 
     Args:
         values: float64 [N > 0], without NaN.
@@ -78,15 +81,20 @@ def axis(values: np.ndarray, bounds: Sequence[float]) -> Axis:
         start = max(start, end / 10**_DECADES)
     if end <= start:
         start, end = start - 0.5, end + 0.5
-    return Axis(float(start), float(end), logarithmic)
+    middle_part, least, most = Axis(float(start), float(end), logarithmic), float(values.min()), float(values.max())
+    if middle_part.at(-_ROOM) <= least < start:
+        start = least
+    if end < most <= middle_part.at(1 + _ROOM):
+        end = most
+    return Axis(float(start), float(end), logarithmic, below=least < start, above=most > end)
 
 
 def histogram(over: Axis, kept: np.ndarray | None, others: np.ndarray, marks: Sequence[Mark]) -> Markup:
     """Bars of the kept clips, with those of the other clips on top; what `bound` marks shut out is shaded.
 
     Args:
-        kept, others: float [N], without NaN. The first and last bars also hold what lies beyond the axis. Without
-            `kept` clips are not told apart.
+        kept, others: float [N], without NaN. The first and last bars also hold what lies beyond the axis, and say
+            so. Without `kept` clips are not told apart.
     """
     counts = [_counted(over, part.astype(np.float64)) for part in (np.zeros(0) if kept is None else kept, others)]
     highest = max(int((counts[0] + counts[1]).max()), 1)
@@ -95,7 +103,7 @@ def histogram(over: Axis, kept: np.ndarray | None, others: np.ndarray, marks: Se
     for index in range(_BINS):
         first, rest = int(counts[0][index]), int(counts[1][index])
         told = counted(rest, "clip") if kept is None else f"{first:,} kept, {rest:,} not"
-        says = tag("title", f"{short(over.at(index / _BINS))} to {short(over.at((index + 1) / _BINS))}: {told}")
+        says = tag("title", f"{_span(over, index)}: {told}")
         tall = [(_BASE - _TOP) * count / highest for count in (first, rest)]
         left = round(index * width, 2)
         for base, size, name in ((_BASE, tall[0], "kept"), (_BASE - tall[0], tall[1], "other")):
@@ -103,7 +111,11 @@ def histogram(over: Axis, kept: np.ndarray | None, others: np.ndarray, marks: Se
                 box = {"x": left, "y": round(base - size, 2), "width": round(width - 1, 2), "height": round(size, 2)}
                 parts.append(tag("rect", says, class_=name, **box))
     parts += [_upright(over, mark) for mark in marks]
-    return _framed(over, parts, highest, "histogram")
+    ends = (
+        _span(over, 0) if over.below else short(over.start),
+        _span(over, _BINS - 1) if over.above else short(over.end),
+    )
+    return _framed(over, parts, highest, "histogram", ends)
 
 
 def survival(over: Axis, points: np.ndarray, lines: Sequence[Line]) -> Markup:
@@ -128,7 +140,7 @@ def survival(over: Axis, points: np.ndarray, lines: Sequence[Line]) -> Markup:
         dot = {"cx": _x(over, line.mark.value), "cy": height, "r": 4 + wider * _WIDER / 2}
         says = tag("title", f"{side} bound at {short(line.mark.value)}: {line.now:,} survive")
         parts.append(tag("circle", says, class_=f"dot {line.mark.name}", **dot))
-    return _framed(over, parts, highest, "survivors")
+    return _framed(over, parts, highest, "survivors", (short(over.start), short(over.end)))
 
 
 def _wider(lines: Sequence[Line]) -> list[int]:
@@ -141,16 +153,24 @@ def _wider(lines: Sequence[Line]) -> list[int]:
     return [sum(hides(line, later) for later in lines[at + 1 :]) for at, line in enumerate(lines)]
 
 
-def _framed(over: Axis, parts: Sequence[Markup], highest: int, label: str) -> Markup:
+def _framed(over: Axis, parts: Sequence[Markup], highest: int, label: str, ends: tuple[str, str]) -> Markup:
     rest = [
         tag("line", x1=0, y1=_BASE, x2=_WIDTH, y2=_BASE, class_="axis"),
         tag("text", f"{highest:,}", x=0, y=_TOP - 6, class_="most"),
     ]
-    for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
-        place = {"x": share * _WIDTH, "y": _HEIGHT - 6, "text_anchor": anchor}
-        rest.append(tag("text", short(over.at(share)), **place))
+    named = {"start": (0.0, ends[0]), "middle": (0.5, short(over.at(0.5))), "end": (1.0, ends[1])}
+    for anchor, (share, text) in named.items():
+        rest.append(tag("text", text, x=share * _WIDTH, y=_HEIGHT - 6, text_anchor=anchor))
     shape = {"viewBox": f"0 0 {_WIDTH} {_HEIGHT}", "role": "img", "class_": "chart", "aria_label": label}
     return tag("svg", [*parts, *rest], **shape)
+
+
+def _span(over: Axis, index: int) -> str:
+    """The values that a bar holds."""
+    start, end = short(over.at(index / _BINS)), short(over.at((index + 1) / _BINS))
+    if index == 0 and over.below:
+        return f"≤ {end}"
+    return f"≥ {start}" if index == _BINS - 1 and over.above else f"{start} to {end}"
 
 
 def _counted(over: Axis, values: np.ndarray) -> np.ndarray:

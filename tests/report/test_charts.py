@@ -3,8 +3,9 @@
 import re
 
 import numpy as np
+import pytest
 
-from hpc_curate.report.charts import Axis, Line, Mark, axis, histogram, survival
+from hpc_curate.report.charts import Axis, Line, Mark, axis, histogram, short, survival
 
 NOBODY = np.zeros(0)
 UNIT = Axis(0, 1)
@@ -17,6 +18,11 @@ def bars(svg, name):
         numbers = dict(re.findall(r'(\w+)="([-\d.]+)"', rect))
         found.append((float(numbers["x"]), float(numbers["height"])))
     return found
+
+
+def labels(svg):
+    """Of the axis, from left to right."""
+    return re.findall(r'text-anchor="\w+"[^>]*>([^<]+)<', svg)
 
 
 def test_a_bar_is_as_high_as_its_count():
@@ -41,10 +47,22 @@ def test_what_the_tightest_bounds_shut_out_is_shaded_and_that_of_another_selecti
     assert svg.count('class="mark s1"') == 1
 
 
-def test_outliers_are_counted_in_the_last_bar():
-    values = np.concatenate([np.linspace(0, 1, 1000), [1e9]])
+def test_outliers_are_counted_in_the_end_bars_which_say_so():
+    values = np.concatenate([np.linspace(0, 1, 1000), [1e9, -1e9]])
+    over = axis(values, [])
+    svg = histogram(over, values, NOBODY, [])
+    assert sum(int(n) for n in re.findall(r": ([\d,]+) kept", svg)) == 1002
+    first, _, last = labels(svg)
+    assert (first[0], last[0]) == ("≤", "≥")
+    assert float(last[1:]) < over.end and f"<title>{last}: " in svg and f"<title>{first}: " in svg
+
+
+@pytest.mark.parametrize("scale", [lambda share: 1 + 18.69 * share, lambda share: 10 ** (4 * share)])
+def test_values_not_far_out_are_on_the_axis_whose_ends_are_theirs(scale):
+    values = scale(np.concatenate([np.linspace(0.1, 0.9, 400), [0, 1]]))
     svg = histogram(axis(values, []), values, NOBODY, [])
-    assert sum(int(n) for n in re.findall(r": ([\d,]+) kept", svg)) == 1001
+    first, _, last = labels(svg)
+    assert first == short(values.min()) and last == short(values.max())
 
 
 def test_a_long_tail_has_a_logarithmic_axis():
