@@ -15,7 +15,7 @@ from hpc_curate import plan as plans
 from hpc_curate.cluster import processes, slurm
 from hpc_curate.errors import ConfigError
 from hpc_curate.io.export import write_rows
-from hpc_curate.monitoring import causes, logfiles, overview, retrying, standing, watch
+from hpc_curate.monitoring import causes, logfiles, overview, retrying, row_errors, standing, watch
 from hpc_curate.nearest import nearest
 from hpc_curate.plural import counted, listed
 from hpc_curate.report import asked, progress, sweep
@@ -140,6 +140,8 @@ def _logs_of_failures(plan: plans.Plan, given: argparse.Namespace) -> int:
         print(f"and {counted(len(rest), 'other reason')}: --most N shows more, STAGE --unit N a whole log")
     if not found:
         print("no unit failed", file=sys.stderr)
+    errors = row_errors.counts(plan, [given.stage] if given.stage else plan.steps)
+    print("\n".join(row_errors.listing(plan, errors)), end="\n" if errors else "", file=sys.stderr)
     return 0
 
 

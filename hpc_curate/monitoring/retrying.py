@@ -6,6 +6,7 @@ Errors that are data (a damaged file, a clip without frames) are results: they a
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,14 +18,13 @@ from hpc_curate import plan as plans
 from hpc_curate.cluster import slurm
 from hpc_curate.errors import ConfigError, SchedulerError
 from hpc_curate.io import tables
-from hpc_curate.monitoring import causes, standing
+from hpc_curate.monitoring import causes, row_errors, standing
 from hpc_curate.monitoring.deaths import NEVER_STARTED
 from hpc_curate.monitoring.standing import BLOCKED, ENVIRONMENT, FAILED, PENDING, STOPPED, Standing
 from hpc_curate.plan import Plan
 from hpc_curate.plural import counted, listed
 from hpc_curate.run_folder.ledger import Ledger
 from hpc_curate.run_folder.state import State
-from hpc_curate.stage import PerUnit
 
 TRANSIENT, OOM, TIMEOUT, CANCELLED, QUARANTINED = "transient", "oom", "timeout", "cancelled", "quarantined"
 UNFETCHED = "unfetched"  # rows whose source did not answer, or refused us: their units are done, and keep what came
@@ -61,7 +61,7 @@ class Retry:
     cases: tuple[Case, ...]
     left: tuple[Case, ...]  # not of the class that was asked for
     more: tuple[str, ...]  # settings that are raised, in words
-    data_errors: int  # rows with an error that is a result
+    data_errors: Mapping[str, int]  # with an error that is a result, as video or clip
     missing: int  # units that are not done
     not_begun: int  # of these, units that nobody has begun, and that are not queued
     wanted: str | None
@@ -99,8 +99,8 @@ def decide(plan: Plan, stages: Sequence[str], wanted: str | None, factor: float)
     troubled = {name: [one for one in open_units[name] if _is_trouble(one)] for name in stages}
     accounted = _asked_of_accounting([one for ones in troubled.values() for one in ones])
     found = [case for name, ones in troubled.items() for case in _cases(name, ones, accounted)]
-    rows = [_rows_given_up(state, name) for name in stages]
-    found += [case for cases, _ in rows for case in cases]
+    data: Counter[str] = Counter()
+    found += [case for name in stages for case in _rows_given_up(state, name, data)]
     if any(case.kind in meant for case in found):
         meant = {*meant, BLOCKED}  # what comes after it may be free then
     cases = tuple(case for case in found if case.kind in meant)
@@ -111,7 +111,7 @@ def decide(plan: Plan, stages: Sequence[str], wanted: str | None, factor: float)
     raised, more = _raised(plan, cases, factor)
     every = [one for ones in open_units.values() for one in ones]
     not_begun = sum(one.kind == PENDING or one.cause == NEVER_STARTED for one in every)
-    return Retry(raised, cases, left, more, sum(data for _, data in rows), len(every), not_begun, wanted)
+    return Retry(raised, cases, left, more, +data, len(every), not_begun, wanted)
 
 
 def do(retry: Retry) -> None:
@@ -148,9 +148,8 @@ def text(retry: Retry) -> str:
     lines += [f"more         {setting}" for setting in retry.more]
     lines += [f"not on       {', '.join(retry.exclude)}"] if retry.exclude else []
     lines += [f"left alone   {case.stage}: {_units(case.units)}, {case.kind}: {case.reason}" for case in retry.left]
-    if retry.data_errors:
-        rows = counted(retry.data_errors, "row")
-        lines.append(f"left alone   {rows} with an error that is a result: hpc-curate table says which")
+    results = row_errors.listing(retry.plan, retry.data_errors, "an error that is a result")
+    lines += [f"left alone   {said}" for said in results]
     return "\n".join(lines)
 
 
@@ -230,15 +229,18 @@ def _raised(plan: Plan, cases: Sequence[Case], factor: float) -> tuple[Plan, tup
 # -- rows that were given up -----------------------------------------------------------------------------------------
 
 
-def _rows_given_up(state: State, name: str) -> tuple[list[Case], int]:
-    """The units of a stage with rows whose error is not of the data, and how many rows have one that is."""
+def _rows_given_up(state: State, name: str, data: Counter[str]) -> Iterator[Case]:
+    """The units of a stage with rows whose error is not of the data.
+
+    Args:
+        data: where rows whose error is of the data are counted, as video or clip.
+    """
     stage = state.plan.steps[name].stage
-    main = next(
-        (table for table in ("rows", "videos") if "error" in stage.writes().get(table, pa.schema([])).names), ""
-    )
-    if not isinstance(stage, PerUnit) or not main:
-        return [], 0
-    chosen, given_up, data = [], 0, 0
+    main = row_errors.table_of(stage)
+    if not main:
+        return
+    what = row_errors.what(main)
+    chosen, given_up = [], 0
     fetches = "again" in stage.writes()[main].names
     for unit in range(state.plan.steps[name].units):
         record = state.done(name, unit)
@@ -248,16 +250,13 @@ def _rows_given_up(state: State, name: str) -> tuple[list[Case], int]:
         errors = rows["error"].drop_null().to_pylist()
         again = pc.sum(rows["again"]).as_py() or 0 if fetches else sum(bool(_NOT_DATA.search(one)) for one in errors)
         mine = again + (_lost(state, rows) if fetches else 0)
-        given_up, data = given_up + mine, data + len(errors) - again
+        given_up += mine
+        data[what] += len(errors) - again
         chosen += [unit] if mine else []
     if not chosen:
-        return [], data
-    what = counted(given_up, "video" if main == "videos" else "clip")
-    if fetches:
-        return [
-            Case(name, UNFETCHED, tuple(chosen), f"{what} did not come, or got lost, and may come another time")
-        ], data
-    return [Case(name, QUARANTINED, tuple(chosen), f"{what} given up")], data
+        return
+    how = "did not come, or got lost, and may come another time" if fetches else "given up"
+    yield Case(name, UNFETCHED if fetches else QUARANTINED, tuple(chosen), f"{counted(given_up, what)} {how}")
 
 
 def _lost(state: State, rows: pa.Table) -> int:

@@ -182,7 +182,11 @@ def test_what_was_quarantined_is_done_again_as_a_whole_and_damaged_data_is_not(
     assert "nothing to do" in capsys.readouterr().out
     assert retry(given_up, "--class", "quarantined") == 0
     said = capsys.readouterr().out
-    assert "1 video given up" in said and "1 row with an error that is a result" in said
+    assert "1 video given up" in said
+    listed = f"hpc-curate table {given_up.paths.root} --videos -o videos.csv says which"
+    assert f"left alone   1 video with an error that is a result: {listed}" in said
+    assert cli.main(["logs", str(given_up.paths.root)]) == 0
+    assert f"no unit failed\n1 video with an error: {listed}" in capsys.readouterr().err
     after = ledger.records("scan", signature)
     again = [unit for unit in before if after[unit] != before[unit]]
     assert len(again) == 1 and after[again[0]].errors == 0
