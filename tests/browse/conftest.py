@@ -14,18 +14,18 @@ from hpc_curate import cli
 
 
 @pytest.fixture(scope="session")
-def make_clip(ffmpeg: str) -> Callable[[Path, str], None]:
+def make_clip(ffmpeg: str) -> Callable[..., None]:
     """Makes a small video that browsers play, or would, if its container were another."""
 
-    def make(path: Path, source: str) -> None:
+    def make(path: Path, source: str, *more: str) -> None:
         command = [ffmpeg, "-v", "error", "-nostdin", "-f", "lavfi", "-i", source, "-pix_fmt", "yuv420p", "-g", "12"]
-        subprocess.run([*command, "-threads", "1", f"file:{path}"], check=True)
+        subprocess.run([*command, "-threads", "1", *more, f"file:{path}"], check=True)
 
     return make
 
 
 @pytest.fixture(scope="session")
-def judged_run(make_clip: Callable[[Path, str], None], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def judged_run(make_clip: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run up to select over four videos: two that look alike, one that hardly moves, one that is like no other."""
     folder = tmp_path_factory.mktemp("judged")
     (folder / "videos").mkdir()

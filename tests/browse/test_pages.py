@@ -19,7 +19,7 @@ CANARY = "<img src=x onerror=\"document.title='owned'\">.mp4"
 
 
 @pytest.fixture(scope="module")
-def folder(make_clip: Callable[[Path, str], None], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(make_clip: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Fourteen videos, one with a name that is markup, one that no browser plays."""
     videos = tmp_path_factory.mktemp("videos")
     make_clip(videos / CANARY, "testsrc2=s=320x180:r=12:d=4")
@@ -52,6 +52,23 @@ def test_every_video_plays_and_what_no_browser_plays_is_made_to(page):
     until(lambda: page.plays(2))
     played = page.browser.execute_script("return [...document.querySelectorAll('video')].map(one => one.currentSrc)")
     assert "old.avi" not in page.titles() or any("/playable/" in source for source in played)
+
+
+def test_what_is_damaged_plays_as_far_as_it_can_and_what_cannot_says_why(make_clip, chromium, tmp_path):
+    whole = tmp_path / "whole.mp4"
+    make_clip(whole, "testsrc2=s=320x180:r=12:d=4", "-movflags", "+faststart")
+    data = whole.read_bytes()
+    (tmp_path / "half.mp4").write_bytes(data[: len(data) // 2])
+    (tmp_path / "none.mp4").write_bytes(data[: data.index(b"mdat") + 100])
+    table = tmp_path / "list.csv"
+    table.write_text(f"uri\n{tmp_path}/half.mp4\n{tmp_path}/none.mp4\nhttp://127.0.0.1:9/never.mp4\n")
+    with serving(str(table), verdicts=tmp_path / "said.parquet") as address:
+        page = Page(chromium, address)
+        half = until(lambda: page.find("video[aria-label='half.mp4']")[0])
+        until(lambda: "/playable/" in half.get_property("currentSrc") and half.get_property("currentTime") > 0.3)
+        said = until(lambda: len(shown := [one.text for one in page.find(".look-sorry") if one.text]) == 2 and shown)
+    never = f"never.mp4: fetch it first: hpc-curate fetch input={table} run_dir=…"
+    assert {*said} == {never, "no browser plays this\ndownload"}
 
 
 def test_a_filter_filters_and_a_name_that_is_markup_is_text(page):

@@ -69,9 +69,21 @@ function player(one, frame, seen) {
     }
     video.addEventListener("loadeddata", done);
     video.addEventListener("emptied", done); // it was taken out of the page
+    const made = video.lastChild;
     const failed = () => { frame.dataset.silent = "yes"; done(); };
-    if (video.lastChild) video.lastChild.addEventListener("error", failed);
+    if (made) made.addEventListener("error", failed);
     else failed();
+    // What is damaged begins well and fails later, when a browser looks at no other source by itself.
+    video.addEventListener("error", () => {
+      if (video.childElementCount < 2) {
+        failed();
+        return;
+      }
+      video.replaceChildren(made);
+      video.load();
+      seen.unobserve(video); // which plays it again, if it is in sight
+      seen.observe(video);
+    });
     seen.observe(video);
   });
 }
@@ -81,10 +93,12 @@ function tile(one, grid, seen, tell) {
   figure.dataset.id = one.id;
   const frame = make("div", "look-frame", figure);
   player(one, frame, seen);
-  const sorry = make("div", "look-sorry", frame, "no browser plays this");
-  const download = make("a", "", sorry, "download");
-  download.href = one.download;
-  download.setAttribute("download", "");
+  const sorry = make("div", "look-sorry", frame, one.absent ?? "no browser plays this");
+  if (!one.absent) {
+    const download = make("a", "", sorry, "download");
+    download.href = one.download;
+    download.setAttribute("download", "");
+  }
   if (one.verdicts) {
     const marks = make("div", "look-marks", frame);
     for (const [verdict, sign] of [["accept", "✓"], ["reject", "✕"]]) {

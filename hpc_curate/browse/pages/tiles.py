@@ -62,11 +62,11 @@ def show(catalogue: Catalogue, tiles: Sequence[Tile], shelf: Shelf) -> None:
 def _told(catalogue: Catalogue, tile: Tile, shelf: Shelf) -> dict[str, Any]:
     """What the browser needs to know of a tile."""
     sources: list[tuple[str, str]] = []
-    start = end = None
+    start = end = absent = None
     try:
         media = catalogue.media(tile.id)
-    except BadInput:
-        pass  # it has no bytes; its picture may be there
+    except BadInput as error:
+        absent = str(error)  # it has no bytes; its picture may be there
     else:
         start, end = media.start_s, media.end_s
         sources = [(f"{routes.MEDIA}/{tile.id}", media.content_type), (f"{routes.PLAYABLE}/{tile.id}", "video/mp4")]
@@ -79,6 +79,7 @@ def _told(catalogue: Catalogue, tile: Tile, shelf: Shelf) -> dict[str, Any]:
         "start": start,
         "end": end,
         "sources": sources,
+        "absent": absent,  # why there are none
         "poster": f"{routes.POSTER}/{tile.id}",
         "download": f"{routes.MEDIA}/{tile.id}",
         "controls": shelf.controls,
