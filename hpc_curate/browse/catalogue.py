@@ -86,6 +86,9 @@ class Collection:
         """
         raise NotImplementedError
 
+    def look_again(self) -> None:
+        """Have the next catalogue show what has come since: of a run its newest plan, unless one was named."""
+
     def media(self, id: str) -> Media:
         """Where the bytes of a row are. Any row of any catalogue of this collection.
 
@@ -125,8 +128,11 @@ def drawn(rows: pa.Table, count: int | None, seed: int) -> pa.Table:
     return rows if count is None else rows.take(pa.array(sample.some(rows.num_rows, count, seed)))
 
 
-def open_collection(of: str, settings: SourceSettings | None = None) -> Collection:
+def open_collection(of: str, settings: SourceSettings | None = None, plan_hash: str | None = None) -> Collection:
     """A run folder, tars in a folder or a store, or what `input=` takes: a folder, a list, a table, s3://bucket/prefix.
+
+    Args:
+        plan_hash: of a run, or its first digits; None: its last plan, and those that follow.
 
     Raises:
         ConfigError: it is none of these, or not there.
@@ -137,6 +143,8 @@ def open_collection(of: str, settings: SourceSettings | None = None) -> Collecti
     from hpc_curate.browse.videos import Videos
 
     settings = settings or SourceSettings()
+    if plan_hash and not _is_run(of):
+        raise ConfigError(f"--plan {plan_hash}: {of} is no run folder, and has no plans")
     if of.startswith("s3://") and (index := index_of(of, settings)) is not None:
         return Samples(of, settings, index)
     if "://" in of:
@@ -144,13 +152,17 @@ def open_collection(of: str, settings: SourceSettings | None = None) -> Collecti
     path = absolute(of)
     if not path.exists():
         raise ConfigError(f"{of}: no such file or folder")
-    if (path / "plans").is_dir():
+    if _is_run(of):
         from hpc_curate import plan as plans
         from hpc_curate.run_folder import books
 
-        plan = plans.load_latest(path)
-        return RunClips(of, settings, plan) if books.has_clips(plan) else Videos(of, of, settings)
+        plan = plans.load_latest(path, plan_hash)
+        return RunClips(of, settings, plan, plan_hash) if books.has_clips(plan) else Videos(of, of, settings)
     return Videos(of, f"wds://{quote(os.fsencode(path))}" if _has_tars(path) else of, settings)
+
+
+def _is_run(of: str) -> bool:
+    return "://" not in of and (absolute(of) / "plans").is_dir()
 
 
 def _has_tars(path: Path) -> bool:

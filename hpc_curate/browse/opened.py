@@ -32,7 +32,8 @@ class Opened:
             return self._catalogue
 
     def look_again(self) -> None:
-        """A run may have gone on since."""
+        """A run may have gone on since, and a plan been added."""
+        self.collection.look_again()
         with self._lock:
             self._catalogue = None
 

@@ -19,6 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=Path("verdicts.parquet"),
         help="where accept, reject, tags and notes go; default: %(default)s here; those on a run go into it",
     )
+    parser.add_argument("--plan", help="of a run: a plan's hash, or its first digits; default: the last plan")
     parser.add_argument("--endpoint", help="URL of the object store, for s3://")
     parser.add_argument("--profile", help="in the credentials file, for s3://")
 

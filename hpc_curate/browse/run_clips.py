@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hpc_curate import config, units
+from hpc_curate import plan as plans
 from hpc_curate.browse.catalogue import Catalogue, Collection, Kind, Progress, drawn
 from hpc_curate.browse.media import Media, content_type
 from hpc_curate.browse.renditions import POSTER_PX
@@ -36,16 +37,18 @@ _IN_TAR = ["mp4_offset", "mp4_bytes"]
 class RunClips(Collection):
     """One row for each clip, and one for each video without any; read anew each time somebody asks for a catalogue.
 
-    Its videos are found as the plan says, unless another endpoint or profile is given.
+    Its videos are found as the plan says, unless another endpoint or profile is given. It goes on to the newest plan,
+    unless it was told which one.
     """
 
     kind: Kind = "run"
 
-    def __init__(self, of: str, settings: SourceSettings, plan: Plan) -> None:
+    def __init__(self, of: str, settings: SourceSettings, plan: Plan, named: str | None = None) -> None:
         own = config.source(plan.settings)
         endpoint, profile = settings.endpoint or own.endpoint, settings.profile or own.profile
         super().__init__(of, replace(own, endpoint=endpoint, profile=profile))
         self.plan: Plan = plan
+        self._named = named
         self._lock = threading.Lock()
         self._looked: _Looked | None = None
 
@@ -57,6 +60,12 @@ class RunClips(Collection):
         looked = self._look()
         shown = looked.rows.drop_columns([*_IN_TAR, "version"])
         return Catalogue(drawn(shown, count, seed), shown.num_rows, self)
+
+    def look_again(self) -> None:
+        newest = plans.load_latest(self.plan.paths.root, self._named)
+        if books.has_clips(newest):
+            with self._lock:
+                self.plan = newest
 
     def media(self, id: str) -> Media:
         looked, row = self._row(id)

@@ -92,7 +92,8 @@ def guarded(given: argparse.Namespace, port: int) -> dict[str, Any]:
 
     for name, value in _SETTINGS.items():
         config.set_option(name, value)
-    collection = open_collection(given.of, SourceSettings(endpoint=given.endpoint, profile=given.profile))
+    settings = SourceSettings(endpoint=given.endpoint, profile=given.profile)
+    collection = open_collection(given.of, settings, given.plan)
     own = VerdictFile(given.verdicts.absolute(), privacy.me())
     where = own if collection.plan is None else of_run(collection.plan)
     opened.show(opened.Opened(collection, where, given.nsamples, given.seed))

@@ -12,6 +12,7 @@ import pytest
 from viewer import Page, serving, until
 
 from hpc_curate import cli
+from hpc_curate import plan as plans
 
 keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
 
@@ -127,6 +128,7 @@ def test_clips_of_a_run_can_be_compared_moved_across_thresholds_and_audited_blin
     with serving(str(judged_run), verdicts=tmp_path / "unused.parquet") as address:
         page = Page(chromium, address)
         until(lambda: len(page.titles()) == 4)
+        assert page.shows(f"plan {plans.load_latest(judged_run).hash}")
         page.browser.execute_script("document.querySelector('.look-title').click()")
         page.press("Clips that look like this")
         until(lambda: page.shows("Clips that look like") and len(page.titles()) == 3 and page.shows("similarity"))

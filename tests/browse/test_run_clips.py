@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from hpc_curate import cli
+from hpc_curate import plan as plans
 from hpc_curate.browse.catalogue import Collection, open_collection
-from hpc_curate.errors import BadInput
+from hpc_curate.errors import BadInput, ConfigError
 
 STAGES = "scan,shots,gate,embed,dedup,select,cut,shard,pack,index"
 
@@ -50,8 +51,8 @@ def begun(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def opened() -> Iterator[Callable[[Path], Collection]]:
     collections = []
 
-    def open_it(of: Path) -> Collection:
-        collections.append(open_collection(str(of)))
+    def open_it(of: Path, plan_hash: str | None = None) -> Collection:
+        collections.append(open_collection(str(of), plan_hash=plan_hash))
         return collections[-1]
 
     yield open_it
@@ -80,6 +81,23 @@ def test_a_run_that_has_begun_shows_what_it_has_by_then_and_later_the_rest(begun
     with Image.open(io.BytesIO(collection.poster(rows["still.avi"]["id"]))) as poster:
         assert poster.format == "JPEG" and max(poster.size) <= 480
     assert collection.poster(rows["broken.mp4"]["id"]) is None
+
+
+def test_a_new_plan_is_looked_at_unless_one_was_named(begun, videos, opened, tmp_path):
+    run_dir = tmp_path / "run"
+    shutil.copytree(begun, run_dir)
+    first = plans.load_latest(run_dir).hash
+    following, named = opened(run_dir), opened(run_dir, first[:6])
+    curate(run_dir, videos, "scan,shots")
+    newest = plans.load_latest(run_dir).hash
+    assert newest != first
+    for collection, wanted in ((following, newest), (named, first)):
+        assert collection.plan.hash == first
+        collection.look_again()
+        assert collection.plan.hash == wanted
+        assert collection.catalogue().total == 3
+    with pytest.raises(ConfigError, match=f"--plan {first}: .* is no run folder"):
+        opened(videos, first)
 
 
 def test_a_clip_that_was_packed_is_shown_from_its_tar(videos, opened, tmp_path):

@@ -30,6 +30,8 @@ def header() -> None:
     shown = current()
     with st.container(horizontal=True, vertical_alignment="center", key="of"):
         st.text(shown.collection.of)
+        if plan := shown.collection.plan:
+            st.caption(f"plan {plan.hash}")
         if st.button("Look again", icon=":material/refresh:", type="tertiary", help="for what has come since"):
             shown.look_again()
             st.rerun()
