@@ -75,6 +75,9 @@ class Collection:
     def progress(self) -> Progress:
         raise NotImplementedError
 
+    def wait(self, seconds: float) -> None:
+        """Until something was found or it is clear that there is nothing, but no longer than this."""
+
     def catalogue(self, count: int | None = None, seed: int = 0) -> Catalogue:
         """What there is now, of a running run each time anew; as long as `progress` is not done, of what was found.
 
@@ -159,6 +162,11 @@ def open_collection(of: str, settings: SourceSettings | None = None, plan_hash: 
         plan = plans.load_latest(path, plan_hash)
         return RunClips(of, settings, plan, plan_hash) if books.has_clips(plan) else Videos(of, of, settings)
     return Videos(of, f"wds://{quote(os.fsencode(path))}" if _has_tars(path) else of, settings)
+
+
+def runs_in(of: str) -> list[Path]:
+    """The run folders in a folder."""
+    return [] if "://" in of else sorted(plans.parent for plans in absolute(of).glob("*/plans") if plans.is_dir())
 
 
 def _is_run(of: str) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc_curate.browse import opened, routes
-from hpc_curate.browse.catalogue import open_collection
+from hpc_curate.browse.catalogue import open_collection, runs_in
 from hpc_curate.browse.guard import Guard, is_loopback
 from hpc_curate.browse.options import LOOPBACK
 from hpc_curate.errors import ConfigError
@@ -23,6 +23,7 @@ from hpc_curate.learning.verdicts import VerdictFile, of_run
 from hpc_curate.run_folder import privacy
 
 PAGE = Path(__file__).with_name("pages") / "main.py"
+_FIRST_S = 2.0  # that one waits for the first video; a long listing goes on behind the page
 _PORTS = 50  # tried one after the other
 _ADDRESS = "STREAMLIT_SERVER_ADDRESS"
 _SETTINGS = {
@@ -85,7 +86,7 @@ def guarded(given: argparse.Namespace, port: int) -> dict[str, Any]:
     """Open what is to be looked at, and say where: `routes` and `middleware` for `App`.
 
     Raises:
-        ConfigError: there is no such thing to look at.
+        ConfigError: there is no such thing to look at, or nothing in it as far as is known soon.
     """
     from starlette.middleware import Middleware
     from streamlit import config
@@ -94,6 +95,11 @@ def guarded(given: argparse.Namespace, port: int) -> dict[str, Any]:
         config.set_option(name, value)
     settings = SourceSettings(endpoint=given.endpoint, profile=given.profile)
     collection = open_collection(given.of, settings, given.plan)
+    collection.wait(_FIRST_S)
+    if error := collection.progress().error:
+        collection.close()
+        runs = "".join(f"\n    hpc-curate browse {shlex.quote(str(run))}" for run in runs_in(given.of))
+        raise ConfigError(f"{error}{runs and f'. There are runs in it:{runs}'}")
     own = VerdictFile(given.verdicts.absolute(), privacy.me())
     where = own if collection.plan is None else of_run(collection.plan)
     opened.show(opened.Opened(collection, where, given.nsamples, given.seed))

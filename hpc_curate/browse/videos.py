@@ -36,11 +36,15 @@ class Videos(Collection):
         self._versions: list[str] = []
         self._progress = Progress(0, False)
         self._lock = threading.Lock()
+        self._told = threading.Event()  # something was found, or will not be
         threading.Thread(target=self._list, name="listing", daemon=True).start()
 
     def progress(self) -> Progress:
         with self._lock:
             return self._progress
+
+    def wait(self, seconds: float) -> None:
+        self._told.wait(seconds)
 
     def catalogue(self, count: int | None = None, seed: int = 0) -> Catalogue:
         with self._lock:
@@ -75,6 +79,7 @@ class Videos(Collection):
         except (CurateError, OSError) as error:
             with self._lock:
                 self._progress = Progress(self._progress.found, True, str(error))
+            self._told.set()
 
     def _first(self) -> pa.Table:
         """Some videos of a local folder, without a look at any."""
@@ -98,6 +103,8 @@ class Videos(Collection):
         with self._lock:
             self._rows, self._at, self._versions = rows, at, entries["version"].to_pylist()
             self._progress = Progress(rows.num_rows, done)
+        if rows.num_rows:
+            self._told.set()
 
 
 def _described(entries: pa.Table) -> pa.Table:

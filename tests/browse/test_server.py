@@ -37,6 +37,17 @@ def test_another_address_is_refused_with_the_commands_that_work(tmp_path, capsys
     assert "ssh -N -L 8123:localhost:8123 " in said
 
 
+def test_where_no_video_is_no_server_is_started(tmp_path, capsys):
+    pytest.importorskip("streamlit")
+    (tmp_path / "notes.txt").write_text("x")
+    assert cli.main(["browse", str(tmp_path)]) == 2
+    said = capsys.readouterr()
+    assert "holds no video" in said.err and said.out == ""
+    (tmp_path / "one run" / "plans").mkdir(parents=True)
+    assert cli.main(["browse", str(tmp_path)]) == 2
+    assert f"There are runs in it:\n    hpc-curate browse '{tmp_path}/one run'\n" in capsys.readouterr().err
+
+
 def test_a_port_that_is_taken_is_passed_over_and_one_that_may_not_be_had_is_told():
     with server._listening("127.0.0.1", 8760) as first, server._listening("127.0.0.1", 8760) as second:
         assert second.getsockname()[1] > first.getsockname()[1] >= 8760
