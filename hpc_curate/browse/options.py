@@ -29,6 +29,6 @@ def add_verb(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "of", metavar="TARGET", help="a run folder, a folder of tars, or what input= takes: a folder, a list, s3://…"
     )
-    parser.add_argument("--port", type=int, default=PORT, help=f"default: {PORT}, or the next that is free")
+    parser.add_argument("--port", type=int, help=f"this one and no other; default: {PORT}, or the next that is free")
     parser.add_argument("--address", default=LOOPBACK, help="of this machine itself; any other is refused")
     add_options(parser)

@@ -16,7 +16,7 @@ from typing import Any
 from hpc_curate.browse import opened, routes
 from hpc_curate.browse.catalogue import open_collection, runs_in
 from hpc_curate.browse.guard import Guard, is_loopback
-from hpc_curate.browse.options import LOOPBACK
+from hpc_curate.browse.options import LOOPBACK, PORT
 from hpc_curate.errors import ConfigError
 from hpc_curate.io.s5cmd import SourceSettings
 from hpc_curate.learning.verdicts import VerdictFile, of_run
@@ -42,7 +42,7 @@ _SETTINGS = {
 
 def browse(given: argparse.Namespace) -> int:
     """The verb: serve until Ctrl-C."""
-    refuse_other(given.address, given.of, given.port)
+    refuse_other(given.address, given.of, given.port or PORT)
     try:
         import uvicorn
         from streamlit import config
@@ -131,10 +131,15 @@ def _tunnel(port: int) -> str:
     return f"ssh -N -L {port}:localhost:{port} {getpass.getuser()}@{socket.gethostname()}"
 
 
-def _listening(address: str, port: int) -> socket.socket:
-    """The first port from there on that is free."""
+def _listening(address: str, port: int | None) -> socket.socket:
+    """This port; without one the first that is free, from `PORT` on.
+
+    Raises:
+        ConfigError: it is taken, or may not be had.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    for number in range(port, port + _PORTS):
+    ports = range(PORT, PORT + _PORTS) if port is None else [port]
+    for number in ports:
         listening = socket.socket(family)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -146,7 +151,9 @@ def _listening(address: str, port: int) -> socket.socket:
         else:
             listening.listen()
             return listening
-    raise ConfigError(f"none of the ports {port} to {port + _PORTS - 1} is free; give --port")
+    if port is not None:
+        raise ConfigError(f"port {port} is taken; give another, or leave --port out: then it is one that is free")
+    raise ConfigError(f"none of the ports {PORT} to {ports[-1]} is free; give --port")
 
 
 def _again_on_loopback() -> None:

@@ -48,10 +48,15 @@ def test_where_no_video_is_no_server_is_started(tmp_path, capsys):
     assert f"There are runs in it:\n    hpc-curate browse '{tmp_path}/one run'\n" in capsys.readouterr().err
 
 
-def test_a_port_that_is_taken_is_passed_over_and_one_that_may_not_be_had_is_told():
-    with server._listening("127.0.0.1", 8760) as first, server._listening("127.0.0.1", 8760) as second:
-        assert second.getsockname()[1] > first.getsockname()[1] >= 8760
-    with pytest.raises(ConfigError, match="port 8760"):
+def test_a_port_that_is_taken_is_passed_over_unless_it_was_asked_for():
+    with server._listening("127.0.0.1", None) as first, server._listening("127.0.0.1", None) as second:
+        taken = first.getsockname()[1]
+        assert second.getsockname()[1] > taken >= 8501
+        with pytest.raises(ConfigError, match=f"^port {taken} is taken; give another"):
+            server._listening("127.0.0.1", taken)
+    with server._listening("127.0.0.1", taken) as asked:
+        assert asked.getsockname()[1] == taken
+    with pytest.raises(ConfigError, match="cannot listen on 192.0.2.1, port 8760"):
         server._listening("192.0.2.1", 8760)
 
 

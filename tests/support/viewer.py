@@ -24,7 +24,7 @@ PLAYING = "return [...document.querySelectorAll('video')].filter(one => one.curr
 def serving(*words: str, verdicts: Path) -> Iterator[str]:
     """A viewer, and the address that it printed."""
     pytest.importorskip("streamlit")
-    command = [*COMMAND, *words, "--verdicts", str(verdicts), "--port", "8750"]
+    command = [*COMMAND, *words, "--verdicts", str(verdicts)]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
