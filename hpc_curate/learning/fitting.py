@@ -24,6 +24,8 @@ from hpc_curate.stage import Merge, PerClip, Stage
 # Where a clip lies in its video, or what of the picture is left, says nothing of its worth.
 _PLACES = {"start_pts", "end_pts", "start_s", "end_s", "crop_x", "crop_y"}
 
+WITHOUT_EMBEDDING = "the gate rejected it, or embed failed on it or has not come to it"
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -102,7 +104,7 @@ def fit_utility(plan: Plan, labels: Labels, columns: Sequence[str] | None, setti
     predicted = folds.out_of_fold(fold, without)
     bins = figures.reliability(predicted, wanted)
     found = _of_chances(predicted, classes, bins) if logistic else _of_ratings(predicted, wanted)
-    found |= {"plcc": figures.correlation(predicted, wanted), **_counted(labels, there, fold)}
+    found |= {"plcc": figures.correlation(predicted, wanted), **_counted(labels, there, fold, len(rows))}
     return Fitted(utility.as_json(model, _about(settings, found, bins)), found, bins, model.features)
 
 
@@ -115,8 +117,10 @@ def fit_probe(plan: Plan, labels: Labels, settings: Settings) -> Fitted:
     Raises:
         ConfigError: the labels are too few or of too few videos, or the run has embeddings of several models.
     """
-    clips = columns_of(plan, labels.ids, ["embedding", "embedding_model"])
-    rows = _there(clips["embedding"], labels)
+    clips = columns_of(plan, labels.ids, ["start_pts", "embedding", "embedding_model"])
+    known, rows = _there(clips["start_pts"], labels), np.flatnonzero(np.asarray(clips["embedding"].is_valid()))
+    if not len(rows):
+        raise ConfigError(f"none of the {len(known)} labelled clips of this run has an embedding ({WITHOUT_EMBEDDING})")
     there, clips = labels.among(rows), clips.take(rows)
     _, x = vectors(clips["embedding"])
     names, classes = np.unique(np.array(there.texts), return_inverse=True)
@@ -141,7 +145,8 @@ def fit_probe(plan: Plan, labels: Labels, settings: Settings) -> Fitted:
     found, bins = _of_choices(chances, classes)
     _, uncooled = _of_choices(linear.softmax(scored), classes)
     found |= {"calibration_error_without_temperature": figures.calibration_error(uncooled), "temperature": by}
-    found |= _counted(labels, there, fold)
+    found |= _counted(labels, there, fold, len(known))
+    found |= {"labels_of_clips_without_embedding": len(known) - len(rows)}
     found |= {f"clips_of_{name}": int((classes == at).sum()) for at, name in enumerate(names)}
     made_for = str(one_model(clips["embedding_model"]))
     model = probe.Probe(tuple(names.tolist()), made_for, Linear(whole.weights / by, whole.intercepts / by))
@@ -223,14 +228,19 @@ def _brier(chances: np.ndarray, classes: np.ndarray) -> dict[str, float]:
     }
 
 
-def _counted(labels: Labels, there: Labels, fold: np.ndarray) -> dict[str, Any]:
+def _counted(labels: Labels, there: Labels, fold: np.ndarray, known: int) -> dict[str, Any]:
+    """How many labels were used, and how many were not.
+
+    Args:
+        known: labels whose clip is in the run.
+    """
     # A whole video that was rejected for one of its clips says nothing of the others.
     of_videos = sum(one == video_of(one) for one in labels.ids)
     return {
         "clips": len(there.ids),
         "videos": len(set(there.videos())),
         "folds": int(fold.max()) + 1,
-        "labels_of_no_clip": len(labels.ids) - len(there.ids) - of_videos,
+        "labels_of_no_clip": len(labels.ids) - known - of_videos,
         "labels_of_whole_videos": of_videos,
     }
 

@@ -11,7 +11,7 @@ from hpc_curate import plan as plans
 from hpc_curate.errors import ConfigError
 from hpc_curate.io import tables
 from hpc_curate.learning import labels, page
-from hpc_curate.learning.fitting import Fitted, Settings, fit_probe, fit_utility
+from hpc_curate.learning.fitting import WITHOUT_EMBEDDING, Fitted, Settings, fit_probe, fit_utility
 from hpc_curate.plan import Plan
 from hpc_curate.plural import counted
 from hpc_curate.report.text import aligned
@@ -75,6 +75,8 @@ def _publish(output: Path, title: str, found: Fitted) -> None:
     print(aligned([[name, value] for name, value in figures.items()]) + "\n")
     if absent := found.figures["labels_of_no_clip"]:
         print(f"{counted(absent, 'label')} left out: this run has no such clip\n")
+    if without := found.figures.get("labels_of_clips_without_embedding"):
+        print(f"{counted(without, 'label')} left out: the clip has no embedding ({WITHOUT_EMBEDDING})\n")
     if whole := found.figures["labels_of_whole_videos"]:
         print(f"{counted(whole, 'label')} left out: of a whole video, and not of its clips one by one\n")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -110,6 +111,25 @@ def test_a_probe_tells_animation_from_live_footage_in_videos_without_labels(
     right = [clip["style"] == ("animation" if "film" in clip["name"] else "live") for clip in unseen]
     assert np.mean(right) > 0.75
     assert all(0.5 <= clip["style_probability"] <= 1 for clip in unseen)
+
+
+def test_labels_of_clips_that_the_gate_rejected_are_told_from_those_of_no_clip(
+    run: Path, videos: Path, labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gated = ["stage=[scan,shots,gate,embed]", "+stage.gate.rules.duration_s.min=1"]
+    # Other tests ask the latest plan of the run; clips that have an embedding keep it.
+    run = Path(shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("embed")))
+    curate("run", f"input={videos}", f"run_dir={run}", *gated, *SETTINGS)
+    every = {row["clip_id"]: row["state"] for row in clips(run, tmp_path)}
+    with labelled.open() as file:
+        asked = [row["clip_id"] for row in csv.DictReader(file)]
+    rejected = sum(every.get(clip) == "rejected" for clip in asked)
+    assert rejected > 1
+    capsys.readouterr()
+    assert cli.main(["probe", "fit", str(labelled), str(run), "-o", str(tmp_path / "s.json"), "--label", "style"]) == 0
+    said = capsys.readouterr().out
+    assert "1 label left out: this run has no such clip" in said
+    assert f"{rejected} labels left out: the clip has no embedding (the gate rejected it, or" in said
 
 
 def test_utility_is_fitted_to_labels_and_computed_without_a_frame(
