@@ -58,6 +58,11 @@ def search(given: argparse.Namespace) -> int:
     return 0
 
 
+def knows_words(plan: Plan) -> bool:
+    """Whether the model that embedded the clips has a text tower."""
+    return getattr(plan.steps[plan.writers["embedding"]].stage, "model", None) == "open_clip"
+
+
 def of_text(plan: Plan, text: str) -> Query:
     """Words, through the text tower of the model that the clips were embedded with.
 
@@ -65,7 +70,7 @@ def of_text(plan: Plan, text: str) -> Query:
         ConfigError: that model has none.
     """
     embed: Any = plan.steps[plan.writers["embedding"]].stage
-    if getattr(embed, "model", None) != "open_clip":
+    if not knows_words(plan):
         raise ConfigError(
             "words find clips that were embedded with stage.embed.model=open_clip only; this run has "
             f"{getattr(embed, 'model', embed.name)}: use --like CLIP_ID"

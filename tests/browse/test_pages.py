@@ -129,6 +129,7 @@ def test_clips_of_a_run_can_be_compared_moved_across_thresholds_and_audited_blin
         page = Page(chromium, address)
         until(lambda: len(page.titles()) == 4)
         assert page.shows(f"plan {plans.load_latest(judged_run).hash}")
+        assert page.shows("know no words") and not page.find("input[aria-label='Search by words']")
         page.browser.execute_script("document.querySelector('.look-title').click()")
         page.press("Clips that look like this")
         until(lambda: page.shows("Clips that look like") and len(page.titles()) == 3 and page.shows("similarity"))

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import streamlit as st
 
+from hpc_curate import search
 from hpc_curate.browse import choosing
 from hpc_curate.browse.catalogue import Catalogue
 from hpc_curate.browse.choosing import Choice
@@ -89,9 +90,12 @@ def _search() -> list[tuple[str, float]] | None:
     plan = current().collection.plan
     if plan is None or "embedding" not in plan.writers:
         return None
-    words = st.sidebar.text_input(
-        "Search by words", key=_WORDS, icon=":material/search:", placeholder="a red car at night"
-    )
+    words = ""
+    if search.knows_words(plan):
+        hint = "a red car at night"
+        words = st.sidebar.text_input("Search by words", key=_WORDS, icon=":material/search:", placeholder=hint)
+    else:
+        st.sidebar.caption("This run's embeddings know no words; a clip's title leads to: Clips that look like this.")
     like = st.session_state.get(_LIKE)
     try:
         if words:
