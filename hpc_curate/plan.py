@@ -235,6 +235,17 @@ def load_latest(run: Path, plan_hash: str | None = None) -> Plan:
     return load(paths.plan(meant[0]))
 
 
+def latest_settings(run: Path) -> dict[str, Any] | None:
+    """What the last plan of a folder asks, whatever version made it; None: the folder has none yet."""
+    paths = RunPaths(run.absolute())
+    try:
+        file = paths.plan(paths.latest.read_text().strip())
+        settings: dict[str, Any] = yaml.safe_load(file.read_text())["settings"]
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return settings
+
+
 def refuse_copy(plan: Plan) -> None:
     """Before anything is queued or cancelled: the jobs that a copy of a run folder knows are not its own.
 

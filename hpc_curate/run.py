@@ -190,6 +190,7 @@ def check(settings: dict[str, Any]) -> None:
     container.check(settings)
     _check_writable("run_dir", settings["run_dir"])
     _check_apart(settings["input"], settings["run_dir"])
+    _check_kind("fetch" in built.steps, settings["run_dir"])
     output = config.output(settings)
     if output and not delivery.is_store(output):
         _check_writable("output", output)
@@ -200,6 +201,16 @@ def _check_apart(source: str, run_dir: str) -> None:
     place = on_disk(source)
     if place is not None and sources.absolute(place).is_relative_to(sources.absolute(run_dir)):
         raise ConfigError(f"input={source} lies in run_dir={run_dir}: give the run a folder of its own")
+
+
+def _check_kind(fetches: bool, run_dir: str) -> None:
+    """Videos are fetched into a folder of their own: as an input it is looked up by its last plan."""
+    before = plans.latest_settings(Path(run_dir))
+    if before is None or fetches == bool((before["stage"].get("fetch") or {}).get("name")):
+        return
+    if fetches:
+        raise ConfigError(f"run_dir={run_dir} is a run that curates: fetch into another run_dir, then run input=THAT")
+    raise ConfigError(f"run_dir={run_dir} holds fetched videos: run with input={run_dir} and another run_dir")
 
 
 def _check_writable(name: str, path: str) -> None:

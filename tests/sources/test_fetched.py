@@ -139,6 +139,24 @@ def test_a_run_folder_that_fetched_nothing_is_no_input(
     assert "is a run folder that fetched nothing" in capsys.readouterr().err
 
 
+def test_videos_are_not_fetched_into_a_run_nor_curated_where_they_were_fetched(
+    make_video: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_video("videos/one.mp4")
+    raw, run, words = tmp_path / "raw", tmp_path / "run", [f"input={tmp_path / 'videos'}", "launch=none"]
+    assert cli.main(["fetch", *words, f"run_dir={raw}"]) == 0
+    assert cli.main(["run", *words, f"run_dir={run}"]) == 0
+    before = {path: path.stat().st_mtime_ns for place in (raw, run) for path in place.rglob("*")}
+    capsys.readouterr()
+    for verb, place, advice in (("run", raw, f"run with input={raw} and another"), ("fetch", run, "into another")):
+        for more in ([], ["--dry-run"]):
+            assert cli.main([verb, *words, f"run_dir={place}", *more]) == 2
+            said = capsys.readouterr().err.strip()
+            assert f"run_dir={place} " in said and advice in said and len(said.splitlines()) == 1
+    assert {path: path.stat().st_mtime_ns for place in (raw, run) for path in place.rglob("*")} == before
+    assert cli.main(["fetch", *words, f"run_dir={raw}", "stage.fetch.licences=[CC0]"]) == 0  # another plan of its kind
+
+
 def test_a_fetch_that_is_not_done_is_no_input_yet(
     make_video: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
