@@ -16,7 +16,7 @@ from typing import Any
 from hpc_curate.browse import opened, routes
 from hpc_curate.browse.catalogue import open_collection, runs_in
 from hpc_curate.browse.guard import Guard, is_loopback
-from hpc_curate.browse.options import LOOPBACK, PORT
+from hpc_curate.browse.options import PORT
 from hpc_curate.errors import ConfigError
 from hpc_curate.io.s5cmd import SourceSettings
 from hpc_curate.learning.verdicts import VerdictFile, of_run
@@ -25,7 +25,6 @@ from hpc_curate.run_folder import privacy
 PAGE = Path(__file__).with_name("pages") / "main.py"
 _FIRST_S = 2.0  # that one waits for the first video; a long listing goes on behind the page
 _PORTS = 50  # tried one after the other
-_ADDRESS = "STREAMLIT_SERVER_ADDRESS"
 _SETTINGS = {
     "browser.gatherUsageStats": False,
     "client.showErrorDetails": "none",  # a traceback tells paths
@@ -66,16 +65,13 @@ def browse(given: argparse.Namespace) -> int:
 def stock(given: argparse.Namespace) -> dict[str, Any]:
     """What `App` takes where `streamlit run` has been started, which by itself listens on every address of the machine.
 
-    Starts the same command again on loopback if no address was given; ends it if another one was.
+    Ends it unless `tools/.streamlit/config.toml`, or whoever started it, has it listen on loopback.
     """
     from streamlit import config
 
     port = int(config.get_option("server.port"))
-    chosen = config.get_option("server.address")
-    if chosen is None and _ADDRESS not in os.environ:
-        _again_on_loopback()
     try:
-        refuse_other(chosen or "0.0.0.0", given.of, port)
+        refuse_other(config.get_option("server.address") or "0.0.0.0", given.of, port)
         return guarded(given, port)
     except ConfigError as error:
         print(f"hpc-curate: {error}", file=sys.stderr, flush=True)
@@ -104,7 +100,7 @@ def guarded(given: argparse.Namespace, port: int) -> dict[str, Any]:
     where = own if collection.plan is None else of_run(collection.plan)
     opened.show(opened.Opened(collection, where, given.nsamples, given.seed))
     token = secrets.token_urlsafe(24)
-    print(_where(port, token), flush=True)
+    print(_where(port, token, where.path), flush=True)
     return {"routes": routes.routes(collection, token), "middleware": [Middleware(Guard, token=token)]}
 
 
@@ -120,10 +116,11 @@ def refuse_other(address: str, of: str, port: int) -> None:
         )
 
 
-def _where(port: int, token: str) -> str:
+def _where(port: int, token: str, verdicts: Path) -> str:
     return (
         f"http://localhost:{port}/?token={token}\n"
-        f"From another computer first: {_tunnel(port)}\nWhoever has this address sees the videos. Ctrl-C closes it."
+        f"From another computer first: {_tunnel(port)}\nWhoever has this address sees the videos. Ctrl-C closes it.\n"
+        f"Verdicts go to {verdicts}"
     )
 
 
@@ -154,12 +151,3 @@ def _listening(address: str, port: int | None) -> socket.socket:
     if port is not None:
         raise ConfigError(f"port {port} is taken; give another, or leave --port out: then it is one that is free")
     raise ConfigError(f"none of the ports {PORT} to {ports[-1]} is free; give --port")
-
-
-def _again_on_loopback() -> None:
-    """Replace this process by the same command, which is told its address by the environment."""
-    sys.stdout.flush()
-    os.environ[_ADDRESS] = LOOPBACK
-    # Among these is the socket that listens on every address already, and would do so behind the new one.
-    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
-    os.execv(sys.executable, sys.orig_argv)

@@ -1,8 +1,10 @@
 """Where the viewer listens, and what it says where it does not."""
 
 import argparse
+import itertools
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -60,9 +62,9 @@ def test_a_port_that_is_taken_is_passed_over_unless_it_was_asked_for():
         server._listening("192.0.2.1", 8760)
 
 
-def stock(*flags: str, folder: Path) -> subprocess.Popen:
+def stock(*flags: str, folder: Path, tool: Path = TOOL) -> subprocess.Popen:
     """The command of the source page, with flags of Streamlit's."""
-    command = [sys.executable, "-m", "streamlit", "run", str(TOOL), "--server.headless=true", *flags]
+    command = [sys.executable, "-m", "streamlit", "run", str(tool), *flags]
     own = {"HOME": str(folder), "PYTHONPATH": os.pathsep.join(sys.path)}
     words = ["--", "--input_dir", str(folder), "--nsamples", "36"]
     return subprocess.Popen(
@@ -81,7 +83,7 @@ def listeners(port: int) -> set[str]:
     return found
 
 
-def test_streamlit_run_as_it_stands_is_served_on_loopback_alone_and_with_a_token(tmp_path):
+def test_streamlit_run_as_it_stands_is_served_on_loopback_alone_and_says_the_address_with_the_token(tmp_path):
     pytest.importorskip("streamlit")
     (tmp_path / "video.mp4").write_bytes(b"x")
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -89,8 +91,9 @@ def test_streamlit_run_as_it_stands_is_served_on_loopback_alone_and_with_a_token
     process = stock(f"--server.port={port}", folder=tmp_path)
     try:
         assert process.stdout is not None
-        address = next(found[0] for line in process.stdout if (found := re.search(r"http\S+token=\S+", line)))
-        assert f"localhost:{port}/" in address
+        said = list(itertools.takewhile(lambda line: not line.startswith("Verdicts go to "), process.stdout))
+        address = said[0].strip()
+        assert address.startswith(f"http://localhost:{port}/?token=") and len(said) == 3
         assert urllib.request.urlopen(address, timeout=20).status == 200
         assert listeners(port) == {"0100007F"}
     finally:
@@ -105,6 +108,22 @@ def test_streamlit_run_on_another_address_ends_with_the_command_that_works(tmp_p
     assert process.returncode == 2
     assert f"hpc-curate browse {tmp_path} --port 8799" in said
     assert "Traceback" not in said
+
+
+def test_streamlit_run_says_alone_what_is_wrong(tmp_path):
+    pytest.importorskip("streamlit")
+    process = stock(folder=tmp_path)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert re.fullmatch(r"hpc-curate: \S+ holds no video; .*\n", said)
+
+
+def test_a_copy_of_the_script_without_its_settings_serves_nothing(tmp_path):
+    pytest.importorskip("streamlit")
+    process = stock("--server.headless=true", folder=tmp_path, tool=Path(shutil.copy(TOOL, tmp_path)))
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "hpc-curate: the viewer is not served on 0.0.0.0" in said
 
 
 def test_without_its_extra_the_verb_says_what_to_install(tmp_path, monkeypatch):
