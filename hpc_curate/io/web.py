@@ -22,6 +22,7 @@ from hpc_curate import __version__, credentials
 from hpc_curate.element.faults import environment_faults
 from hpc_curate.errors import BadInput, Unavailable
 from hpc_curate.io.turns import Turns
+from hpc_curate.plural import counted
 
 log = logging.getLogger(__name__)
 
@@ -85,8 +86,8 @@ class Web:
         """Download into `destination`, which is there afterwards with the length that the server named.
 
         Raises:
-            BadInput: no such file, too large, refused, or a private address.
-            Unavailable: it never came whole, however often it was tried.
+            BadInput: no such file, too large, or refused.
+            Unavailable: it never came whole, however often it was tried, or a private address that is not allowed.
             EnvironmentFault: the disk is full.
         """
         found = Download(url)
@@ -99,7 +100,7 @@ class Web:
             except _Transient as error:
                 shown = credentials.redacted(str(error))
                 if attempt + 1 == self._settings.tries:
-                    raise Unavailable(f"{shown}; tried {attempt + 1} times") from error
+                    raise Unavailable(f"{shown}; tried {counted(attempt + 1, 'time')}") from error
                 wait_s = min(_LONGEST_WAIT_S, max(error.wait_s, 2.0**attempt * self._settings.pause_per_host_s))
                 log.info("%s; trying again in %.1f s", shown, wait_s)
                 if self._stopped.wait(wait_s):
@@ -121,7 +122,7 @@ class Web:
                     self._copy(answer, file, begins)
         except ssl.SSLCertVerificationError as error:
             raise BadInput(f"the certificate is not the host's: {error.verify_message}") from error
-        except (TimeoutError, ConnectionError, ssl.SSLError, http.client.HTTPException, socket.gaierror) as error:
+        except (TimeoutError, ConnectionError, ssl.SSLError, http.client.HTTPException) as error:
             raise _Transient(f"the server broke off: {error or type(error).__name__}") from error
         size = destination.stat().st_size
         if found.total is not None and size != found.total:
@@ -170,13 +171,12 @@ class Web:
     def _answer(self, url: str, headers: dict[str, str]) -> Iterator[tuple[str, http.client.HTTPResponse]]:
         """The answer behind all redirects, and its URL."""
         for _ in range(_REDIRECTS + 1):
-            parts = urllib.parse.urlsplit(url)
-            if parts.scheme not in SCHEMES or not parts.hostname:
-                raise BadInput(f"{credentials.redacted(url)} is no web address")
-            self._turns.take(parts.hostname, self._stopped)
+            parts = _parts(url)
+            self._turns.take(parts.hostname or "", self._stopped)
             connection, target = self._connect(parts)
             try:
                 with _at_most(self._settings.patience_s, connection):
+                    _reach(connection)
                     connection.request("GET", target, headers=headers)
                     answer = connection.getresponse()
                 if answer.status not in _MOVED:
@@ -213,13 +213,46 @@ class Web:
         """One address of a host, looked up once: what is checked is what is connected to.
 
         Raises:
-            BadInput: it has none, or one that is not of the public network.
+            BadInput: no host can be called so.
+            Unavailable: it has one that is not of the public network, which a later plan may allow.
+            _Transient: it has none.
         """
-        found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+        try:
+            found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+        except socket.gaierror as error:
+            raise _Transient(f"{host} has no address: {error.strerror}") from error
+        except UnicodeError as error:
+            raise BadInput(f"{host} is no name of a host") from error
         private = [address for address in found if not ipaddress.ip_address(address.partition("%")[0]).is_global]
         if private and host not in self._settings.private_hosts:
-            raise BadInput(f"{host} is {private[0]}, a private address; source.web.private_hosts may allow it")
+            what = "" if host == private[0] else f"{private[0]}, "
+            raise Unavailable(f"{host} is {what}a private address; source.web.private_hosts may allow it")
         return min(found, key=lambda address: (":" in address, address))
+
+
+def _parts(url: str) -> urllib.parse.SplitResult:
+    """Raises: BadInput: it is no address of ours."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme in SCHEMES and parts.hostname and parts.port != 0:
+            return parts
+    except ValueError:  # a port that is no number, a bracket that is not closed
+        pass
+    raise BadInput(f"{credentials.redacted(url)} is no web address")
+
+
+def _reach(connection: http.client.HTTPConnection) -> None:
+    """Connect to a server, or to the proxy; that nobody is there is another word than that somebody broke off.
+
+    Raises:
+        _Transient: nobody is there, or the proxy leads nowhere.
+    """
+    try:
+        connection.connect()
+    except ssl.SSLError:
+        raise
+    except OSError as error:
+        raise _Transient(f"{connection.host}:{connection.port} is not reached: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager

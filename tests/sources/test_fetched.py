@@ -122,6 +122,24 @@ def test_what_did_not_answer_is_asked_again_in_the_same_folder_and_what_came_is_
         assert "nothing to do" in capsys.readouterr().out
 
 
+def test_a_private_host_that_a_later_plan_allows_is_asked_by_retry(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site, raw, asked = tmp_path / "site", tmp_path / "raw", list[str]()
+    site.mkdir()
+    (site / "film.mp4").write_bytes(b"film")
+    with serving(site, asked) as url:
+        (tmp_path / "list.txt").write_text(f"{url}/film.mp4\n")
+        words = ["fetch", f"input={tmp_path / 'list.txt'}", f"run_dir={raw}", "launch=inline"]
+        for more in ([], QUICK[:1]):  # what is done stays done
+            assert cli.main([*words, *more]) == 0
+            assert f"1 of them may come another time: hpc-curate retry {raw}" in capsys.readouterr().out
+            assert asked == []
+        assert rows_of(raw)["film"]["again"] is True
+        assert cli.main(["retry", str(raw)]) == 0
+        assert asked == ["/film.mp4"] and rows_of(raw)["film"]["error"] is None
+
+
 def rows_of(raw: Path) -> dict[str, dict[str, object]]:
     found, missing = fetched.rows(plan.load_latest(raw))
     assert missing == 0
