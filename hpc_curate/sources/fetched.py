@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ from hpc_curate.records import local_path, local_uri
 if TYPE_CHECKING:
     from hpc_curate.plan import Plan
 
+_KINDS = 5  # of reasons and of errors, that the summary has a line for
+_PLAIN = re.compile(r"(?<!\S)(?:[a-z'-]+|\d{3})(?=[,;:.]?(?:\s|\Z))")
 _PROVENANCE = ("source_uri", "licence", "sha256", "fetched_at", "fetched_with")
 
 
@@ -87,11 +90,25 @@ def summary(plan: Plan) -> str:
     found, _ = rows(plan)
     lines = [f"{_came(found).num_rows} of {counted(found.num_rows, 'video')} came"]
     for column, what in (("reason", "not asked for"), ("error", "could not be had")):
-        said = found[column].drop_null()
-        if len(said):
-            lines.append(f"  {len(said)} {what}, such as: {said[0]}")
+        lines += [f"  {line}" for line in _by_kind(found.filter(pc.is_valid(found[column])), column, what)]
     if found["error"].null_count < found.num_rows:
         lines.append(f"  all of them: hpc-curate table {plan.paths.root} --videos -o videos.csv")
     if again := pc.sum(found["again"]).as_py():
         lines.append(f"  {again} of them may come another time: hpc-curate retry {plan.paths.root}")
     return "\n".join(lines)
+
+
+def _by_kind(found: pa.Table, column: str, what: str) -> list[str]:
+    """How many rows say the same in other names and numbers, with one of each kind; the most frequent first."""
+    kinds: dict[str, list[str]] = {}
+    for row in found.select(["name", column]).to_pylist():
+        kinds.setdefault(_kind(row[column], row["name"] or ""), []).append(row[column])
+    ordered = sorted(kinds.values(), key=len, reverse=True)
+    shown, rest = ordered[:_KINDS], sum(map(len, ordered[_KINDS:]))
+    lines = [f"{len(said)} {what}{', such as' if len({*said}) > 1 else ''}: {said[0]}" for said in shown]
+    return [*lines, f"{rest} {what} for other reasons"] if rest else lines
+
+
+def _kind(said: str, name: str) -> str:
+    """The plain words of a message, and what may be a status: no names, addresses, sizes or checksums."""
+    return " ".join(_PLAIN.findall(said.replace(name, "").lower()))

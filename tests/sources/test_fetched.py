@@ -50,8 +50,11 @@ def test_what_was_fetched_is_curated_with_its_licence_and_provenance(
         assert "fetch it first, hpc-curate fetch input=" in capsys.readouterr().err
         assert cli.main(["fetch", *words, "stage.fetch.licences=[CC-BY-4.0]"]) == 0
         said = capsys.readouterr().out
-        assert "2 of 6 videos came\n  2 not asked for, such as: licence" in said
-        assert "  2 could not be had, such as: " in said and "another time" not in said
+        assert "2 of 6 videos came\n" in said and "another time" not in said
+        assert "\n  1 not asked for: licence all rights reserved is not allowed\n" in said
+        assert "\n  1 not asked for: no licence is named\n" in said
+        assert "\n  1 could not be had: the server said 404 File not found\n" in said
+        assert "\n  1 could not be had: same.mp4: what came has the SHA-256 " in said
         assert cli.main(["table", str(raw), "--videos", "-o", str(tmp_path / "videos.csv")]) == 0
         (tmp_path / "site" / "wrong.mp4").write_bytes(make_video("late.mp4").read_bytes())
         video.unlink()  # what came is not asked for again
@@ -83,7 +86,7 @@ def test_a_licence_that_is_not_allowed_costs_no_request(tmp_path: Path, capsys: 
         rows = [{"uri": f"{url}/{name}.mp4", "licence": licence} for name, licence in licences.items()]
         words = [f"input={listed(tmp_path, *rows)}", f"run_dir={tmp_path / 'raw'}", "launch=inline", *QUICK]
         assert cli.main(["fetch", *words, "stage.fetch.licences=[CC0]"]) == 0
-    assert "2 of 5 videos came\n  3 not asked for" in capsys.readouterr().out
+    assert "2 of 5 videos came\n" in capsys.readouterr().out
     assert sorted(asked) == ["/first.mp4", "/second.mp4"]
 
 
@@ -120,6 +123,23 @@ def test_what_did_not_answer_is_asked_again_in_the_same_folder_and_what_came_is_
         capsys.readouterr()
         assert cli.main(["retry", str(raw)]) == 0
         assert "nothing to do" in capsys.readouterr().out
+
+
+def test_the_summary_has_a_line_for_each_kind_of_error_and_not_for_each_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "a b.mp4").write_bytes(b"film")
+    (site / "c.mp4").write_bytes(b"film")
+    with serving(site) as url:
+        lost = [{"uri": f"{url}/{name}.mp4"} for name in ("x1", "x2", "x3")]
+        other = [{"uri": f"{url}/{name}.mp4", "sha256": digit * 64} for name, digit in (("a%20b", "0"), ("c", "1"))]
+        words = [f"input={listed(tmp_path, *lost, *other)}", f"run_dir={tmp_path / 'raw'}", "launch=inline", *QUICK]
+        assert cli.main(["fetch", *words]) == 0
+    said = capsys.readouterr().out
+    assert "0 of 5 videos came\n  3 could not be had: the server said 404 File not found\n" in said
+    assert "\n  2 could not be had, such as: " in said and said.count("could not be had") == 2
 
 
 def test_a_private_host_that_a_later_plan_allows_is_asked_by_retry(
