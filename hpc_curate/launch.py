@@ -204,7 +204,11 @@ def _expect_done(plan: Plan, ledger: Ledger, name: str) -> None:
 
 
 def _run_slots(plan: Plan, name: str, missing: Sequence[int]) -> None:
-    """Share the units between processes of this machine and wait for them."""
+    """Share the units between processes of this machine and wait for them.
+
+    Raises:
+        UnitFailed: somebody has cancelled them.
+    """
     import submitit
 
     resources = plan.steps[name].resources
@@ -227,6 +231,9 @@ def _run_slots(plan: Plan, name: str, missing: Sequence[int]) -> None:
         for job in jobs:
             job.cancel()
         raise
+    if word := submissions.read(plan.paths.submission(submission.name)).word:
+        left = f"{len(State(plan, Ledger(plan.paths)).missing(name))} of {counted(plan.steps[name].units, 'unit')}"
+        raise UnitFailed(f"{name}: {word}, {left} not done; the same command goes on, and so does hpc-curate retry")
 
 
 @contextmanager

@@ -88,7 +88,7 @@ def cancel(given: argparse.Namespace) -> int:
         [one for one in submissions.every(plan.paths) if not one.here and one.stage != submissions.RELAY]
     )
     slurm.cancel(arrays)
-    asked = processes.stop(plan.paths, [one for one in submitted if one.here and not one.is_of_another])
+    asked = sum(processes.stop(plan.paths, one) for one in submitted if one.here and not one.is_of_another)
     said = [_cancelled(one) for one in [*relays, *arrays]]
     said += (
         [f"asked {counted(asked, 'process', 'processes')} on this machine to stop after what is in flight"]

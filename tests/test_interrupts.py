@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -34,6 +36,30 @@ def test_in_local_processes_what_is_done_is_kept(make_video: Callable[..., Path]
         130,
         "hpc-curate: interrupted; what is done is kept; the same command goes on\n",
     )
+    said = subprocess.run(
+        [sys.executable, "-m", "hpc_curate", "status", str(run), "--json"], capture_output=True, text=True
+    )
+    seen = json.loads(said.stdout)
+    assert (seen["state"], seen["stages"][0]["causes"]) == ("interrupted", {"interrupted": 1})
+
+
+def test_a_local_run_that_is_cancelled_says_so_and_does_not_go_on(
+    make_video: Callable[..., Path], tmp_path: Path
+) -> None:
+    videos = make_video("videos/one.mp4", "testsrc2=s=640x360:r=30:d=20").parent
+    run, program = tmp_path / "run", [sys.executable, "-m", "hpc_curate"]
+    words = [f"input={videos}", f"run_dir={run}", "stage=[scan,shots]", "launch=local"]
+    started = subprocess.Popen([*program, "run", *words], stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 60
+    while not any(run.glob("scan/*/claims/**/*")) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert "asked 1 process" in subprocess.run([*program, "cancel", str(run)], capture_output=True, text=True).stdout
+    _, said = started.communicate(timeout=60)
+    assert started.returncode == 1
+    assert re.fullmatch(r"hpc-curate: scan: stopped by hpc-curate cancel, \d of 1 unit not done; the same .*\n", said)
+    assert not any(run.glob("shots/*/records"))
+    seen = subprocess.run([*program, "status", str(run)], capture_output=True, text=True).stdout
+    assert "stopped by hpc-curate cancel" in seen
 
 
 def test_while_queueing_what_is_queued_stays_so(scheduler: Path, tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ import contextlib
 import os
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hpc_curate.cluster.slurm import Live
 from hpc_curate.io.paths import RunPaths
+from hpc_curate.run_folder import submissions
 from hpc_curate.run_folder.submissions import Submission
 
 
@@ -24,15 +26,16 @@ def live(paths: RunPaths, submitted: Sequence[Submission]) -> list[Live]:
     return found
 
 
-def stop(paths: RunPaths, submitted: Sequence[Submission]) -> int:
-    """Ask them to stop after the item in flight; returns how many were asked."""
+def stop(paths: RunPaths, submission: Submission) -> int:
+    """Ask its processes to stop after the item in flight, and leave word of it; returns how many were asked."""
     asked = 0
-    for submission in submitted:
-        for pid in submission.pids:
-            if _is_ours(paths, submission, pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGTERM)
-                    asked += 1
+    for pid in submission.pids:
+        if _is_ours(paths, submission, pid):
+            if not asked:  # before they end: whoever waits for them asks then why
+                submissions.write(paths, replace(submission, word="stopped by hpc-curate cancel"))
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGTERM)
+                asked += 1
     return asked
 
 

@@ -256,9 +256,9 @@ class Element:
             return
         kinds = {Blocked: "blocked", Preempted: "preempted", EnvironmentFault: "environment"}
         kind = next((name for cls, name in kinds.items() if isinstance(error, cls)), "failed")
-        if isinstance(error, KeyboardInterrupt):
-            kind = "preempted"
         message = str(error) if isinstance(error, CurateError) else traceback.format_exc(limit=-8)
+        if isinstance(error, KeyboardInterrupt):
+            kind, message = causes.INTERRUPTED, "interrupted"
         try:
             self.ledger.end(claim, attempt, (kind, message))
         except EnvironmentFault as fault:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 OOM, TIMEOUT, PREEMPTED, NODE_FAIL = "oom", "timeout", "preempted", "node_fail"
 CANCELLED, UNKNOWN = "cancelled", "unknown"
+INTERRUPTED = "interrupted"  # by its user, on this machine
 INNOCENT = {PREEMPTED, NODE_FAIL, CANCELLED}  # that say nothing about what the worker was at
 
 # In the words of slurmstepd and srun; the first that matches counts. Ours and those of the data never begin like this.

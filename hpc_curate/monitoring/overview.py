@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hpc_curate.monitoring import pace, standing
+from hpc_curate.monitoring.causes import INTERRUPTED
 from hpc_curate.monitoring.siblings import Sibling, siblings
 from hpc_curate.monitoring.standing import (
     BLOCKED,
@@ -76,8 +77,8 @@ class StageStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """A run: running, done, failed, blocked (stopped by chance, or what it reads is missing), not started, or
-    unfinished (a part of it was asked for and is done)."""
+    """A run: running, done, failed, blocked (stopped by chance, or what it reads is missing), interrupted (by its
+    user, on this machine), not started, or unfinished (a part of it is done, and nothing tells of the rest)."""
 
     run: str
     plan: str
@@ -163,8 +164,10 @@ def overall(stages: Sequence[StageStatus], alive: bool) -> str:
         return RUNNING
     if any(stage.failed for stage in stages):
         return FAILED
-    if any(stage.blocked or stage.stopped for stage in stages):
+    if any(stage.blocked for stage in stages) or any(set(stage.causes) - {INTERRUPTED} for stage in stages):
         return BLOCKED
+    if any(stage.stopped for stage in stages):
+        return INTERRUPTED
     return UNFINISHED if any(stage.done for stage in stages) else NOT_STARTED
 
 

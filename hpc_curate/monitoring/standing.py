@@ -168,5 +168,6 @@ def _cause(attempt: Attempt, logs: Callable[[], Mapping[str, list[Path]]]) -> st
     if attempt.failure and attempt.failure != "preempted":
         return attempt.failure
     found = causes.of_logs(logs().get(attempt.job.removeprefix("local-"), []))
-    # A worker that was told to stop cannot know why; Slurm does.
-    return causes.PREEMPTED if attempt.failure and found == causes.UNKNOWN else found
+    # A worker that was told to stop cannot know why; Slurm does, and without Slurm nobody preempts.
+    told = causes.PREEMPTED if attempt.failure and found == causes.UNKNOWN else found
+    return causes.INTERRUPTED if told == causes.PREEMPTED and attempt.job.startswith("local-") else told

@@ -6,6 +6,7 @@ import textwrap
 import time
 from collections.abc import Sequence
 
+from hpc_curate.monitoring.causes import INTERRUPTED
 from hpc_curate.monitoring.overview import DONE, FAILED, KINDS, NOT_STARTED, RUNNING, StageStatus, Status
 from hpc_curate.monitoring.siblings import Sibling
 from hpc_curate.plural import counted, listed
@@ -112,7 +113,7 @@ def _what_to_do(status: Status) -> list[str]:
     stopped = {cause: sum(stage.causes.get(cause, 0) for stage in status.stages) for cause in _causes(status)}
     reasons = [f"{count} {cause.replace('_', ' ')}" for cause, count in stopped.items()]
     nothing = "nothing is seen at work from here" if _silence(status) else "nothing runs or is queued"
-    said = list(status.words)
+    said = list(status.words) if status.state != DONE else []
     if reasons:
         said.append(f"stopped without a result: {', '.join(reasons)}")
     said += _left(status)
@@ -124,6 +125,8 @@ def _what_to_do(status: Status) -> list[str]:
         said.append("nothing of it was started; hpc-curate run, with the overrides of this plan, does that")
         if status.pilot:
             said.append(f"hpc-curate propose {run} says with which resources, from its pilot")
+    elif status.state == INTERRUPTED:
+        said.append(f"{nothing}; the same command goes on, and so does {retry}")
     elif status.state != RUNNING:
         said.append(f"{nothing}; {retry} goes on")
     more = [f"{retry} --class {cause}" for cause in ("oom", "timeout") if stopped.get(cause)]

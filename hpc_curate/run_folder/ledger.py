@@ -96,7 +96,7 @@ class Attempt:
     items: int = 0  # in all
     strikes: dict[str, int] = field(default_factory=dict)  # deaths of a worker, by the item in flight
     takeovers: int = 0  # from workers that were not known to have ended
-    failure: str | None = None  # failed, blocked, preempted, environment; null: began and not heard of since
+    failure: str | None = None  # failed, blocked, preempted, interrupted, environment; null: nothing heard since
     message: str = ""
     host: str = ""
     job: str = ""
@@ -187,7 +187,7 @@ class Ledger:
         self._write(claim, replace(attempt, item=item))
 
     def end(self, claim: Claim, attempt: Attempt, failure: tuple[str, str]) -> None:
-        """The attempt ended without a result: (failed, blocked, preempted or environment; message)."""
+        """The attempt ended without a result: (its kind, as `Attempt.failure`; message)."""
         kind, message = failure
         counted = attempt.attempts + (kind == "failed")
         ended = replace(attempt, item=None, attempts=counted, failure=kind, message=message)

@@ -38,7 +38,7 @@ class Submission:
     gpus: tuple[str, ...] = ()  # of this machine, for the processes of launch=local to share
     began: float = 0.0  # when somebody asked for it: what a relay queues comes later
     here: bool = False  # in processes of this machine, of which Slurm knows nothing
-    word: str = ""  # that a relay left for whoever asks how the run is
+    word: str = ""  # that a relay or a cancel left for whoever asks how the run is
     user: str = ""  # whose it is, in a run that several may go on with
     left_out: tuple[tuple[str, tuple[int, ...]], ...] = ()  # units by stage that a relay must not queue
     code: str = ""  # the fingerprint of the package that queued it

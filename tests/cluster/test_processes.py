@@ -55,7 +55,7 @@ def test_only_processes_that_log_into_the_run_folder_are_ours(tmp_path: Path, st
     time.sleep(0.2)  # until both have become what they were started as
     (live,) = processes.live(paths, [record(mine, foreign, "999999999")])
     assert (live.units, live.running) == ((0,), 1)
-    assert processes.stop(paths, [record(mine, foreign, "999999999")]) == 1
+    assert processes.stop(paths, record(mine, foreign, "999999999")) == 1
     for _ in range(100):
         if is_gone(mine):
             break
