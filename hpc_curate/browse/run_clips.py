@@ -91,8 +91,7 @@ class RunClips(Collection):
 
     def _of_source(self, row: dict[str, Any]) -> Media:
         """The seconds of the video that a clip is, which nobody has encoded yet."""
-        uri, name, size = row["uri"], row["name"], row["bytes"]
-        known = None if size is None or size < 0 else size
+        uri, name, known = row["uri"], row["name"], row["bytes"]
         span = (row["start_s"], row["end_s"])
         if uri.startswith("wds://"):
             tar, offset, inside = webdataset.place(Video(row["video_id"], uri, name, -1, row["version"] or ""))
@@ -145,7 +144,9 @@ def _rows(plan: Plan, state: State) -> pa.Table:
     at = align.rows_of(clips["video_id"], frozen["video_id"])
     clips = _beside(clips, frozen.take(at))
     barren = _beside(barren, frozen.take(align.rows_of(barren["video_id"], frozen["video_id"])))
-    return pa.concat_tables([clips, barren.drop_columns(["clips", "kept"])], promote_options="permissive")
+    rows = pa.concat_tables([clips, barren.drop_columns(["clips", "kept"])], promote_options="permissive")
+    known = pc.if_else(pc.less(rows["bytes"], 0), pa.scalar(None, pa.int64()), rows["bytes"])
+    return rows.set_column(rows.column_names.index("bytes"), "bytes", known)
 
 
 def _named(rows: pa.Table, id: str, what: str) -> pa.Table:

@@ -124,6 +124,14 @@ def test_a_clip_that_was_packed_is_shown_from_its_tar(videos, opened, tmp_path):
         collection.playable(rows["broken.mp4"]["id"])
 
 
+def test_the_size_of_a_video_that_is_not_there_is_unknown(videos, opened, tmp_path):
+    (tmp_path / "list.txt").write_text(f"{videos / 'broken.mp4'}\n{tmp_path / 'gone.mp4'}\n")
+    words = [f"input={tmp_path / 'list.txt'}", f"run_dir={tmp_path / 'run'}", "launch=inline"]
+    assert cli.main(["run", *words, "stage=[scan,shots]"]) == 0
+    rows = by_name(opened(tmp_path / "run"))
+    assert {Path(name).name: row["bytes"] for name, row in rows.items()} == {"broken.mp4": 8, "gone.mp4": None}
+
+
 def test_videos_of_a_run_are_found_as_its_plan_says(begun, opened):
     assert opened(begun).settings.profile == "lab"
 

@@ -67,8 +67,9 @@ def note(row: dict[str, Any], column: str | None = None) -> str:
     parts = []
     if column:
         parts.append(f"{column} {value(row.get(column))}")
-    if row.get("start_s") is not None and row.get("end_s") is not None:
-        parts.append(f"{row['start_s']:.1f}–{row['end_s']:.1f} s")
+    span = [row.get("start_s"), row.get("end_s")]  # of a tar whatever its json says
+    if all(isinstance(time_s, int | float) for time_s in span):
+        parts.append(f"{span[0]:.1f}–{span[1]:.1f} s")
     elif row.get("bytes") is not None:
         parts.append(f"{row['bytes'] / 1e6:,.1f} MB")
     said = row.get("reason") or row.get("error")
@@ -76,5 +77,7 @@ def note(row: dict[str, Any], column: str | None = None) -> str:
 
 
 def title(row: dict[str, Any]) -> str:
-    """The first line of a tile: the file, without the folders that it is in."""
-    return str(row["name"]).rpartition("/")[2] or str(row["name"])
+    """The first line of a tile: the file, without the folders that it is in; of our own sample the file it is from."""
+    of_clip = row.get("clip_id") and row.get("source")  # as pack writes them
+    name = str(of_clip or row["name"])
+    return name.rpartition("/")[2] or name
