@@ -85,12 +85,16 @@ class Inputs(Protocol):
         """Publish a copy of a file under the name of its content; where it is now, below the run folder."""
         ...
 
-    def kept_size(self, name: str) -> int | None:
-        """Bytes of a file that `keep` has published; None: it is gone."""
+    def kept_file(self, name: str, size: int) -> Path | None:
+        """A file that `keep` has published; None: it is gone, or has another size."""
         ...
 
     def earlier(self, name: str) -> pa.Table:
         """What a unit that is done again held before, for a stage whose rows stay (`Ledger.reopen`); else nothing."""
+        ...
+
+    def under_other_settings(self, name: str) -> pa.Table:
+        """What the stage has written of this unit in this run folder when it was asked for something else."""
         ...
 
     def scratch(self) -> Path:

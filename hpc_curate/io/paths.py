@@ -95,6 +95,10 @@ class RunPaths:
     def stage(self, stage: str, signature: str) -> Path:
         return self.root.joinpath(stage, signature)
 
+    def signatures(self, stage: str) -> list[str]:
+        """Of all that the stage was ever asked for here."""
+        return sorted(path.parent.name for path in self.root.glob(f"{stage}/*/done"))
+
     def rows(self, stage: str, signature: str, unit: int, table: str = "rows", part: int = 1) -> Path:
         """`00007.parquet`, `00007.frames.parquet`; rows asked for later: `00007.2.parquet`."""
         pieces = [f"{unit:05d}"] + ([str(part)] if part > 1 else []) + ([table] if table != "rows" else [])

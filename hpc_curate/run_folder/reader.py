@@ -50,7 +50,7 @@ class Reader:
         self._found: dict[str, list[Record]] = {}
         self._gather = Gather(state, self._records)
         self._rows: dict[tuple[str, ...], pa.Table] = {}
-        self._earlier: dict[str, pa.Table] = {}
+        self._earlier: dict[tuple[str, bool], pa.Table] = {}
         self._stores: OrderedDict[tuple[str, int], _Blobs] = OrderedDict()
 
     # -- the unit ------------------------------------------------------------------------------------------------
@@ -242,18 +242,27 @@ class Reader:
             tables.publish(kept, partial(_link_or_copy, path))
         return self._state.plan.paths.named(kept)
 
-    def kept_size(self, name: str) -> int | None:
-        try:
-            return (self._state.plan.paths.root / name).stat().st_size
-        except FileNotFoundError:
-            return None
+    def kept_file(self, name: str, size: int) -> Path | None:
+        path = self._state.plan.paths.root / name
+        return path if path.is_file() and path.stat().st_size == size else None
 
     def earlier(self, name: str) -> pa.Table:
-        if name not in self._earlier:
-            ledger, record = self._state.ledger, self._state.record(self._stage, self.unit)
-            files = ledger.outputs(record, name) if record and ledger.valid(record) else []
-            self._earlier[name] = tables.read_table(files, schema=self._step.stage.writes()[name])
-        return self._earlier[name]
+        return self._of_unit(name, others=False)
+
+    def under_other_settings(self, name: str) -> pa.Table:
+        return self._of_unit(name, others=True)
+
+    def _of_unit(self, name: str, others: bool) -> pa.Table:
+        """What the stage has written of the unit, under its own signature or under all others."""
+        if (name, others) not in self._earlier:
+            ledger, own = self._state.ledger, self._state.signature(self._stage)
+            every = self._state.plan.paths.signatures(self._stage)
+            found = [ledger.record(self._stage, one, self.unit) for one in every if (one != own) == others]
+            files = [path for one in found if one and ledger.valid(one) for path in ledger.outputs(one, name)]
+            schema = self._step.stage.writes()[name]  # which another version may have had other columns in
+            files = [path for path in files if pq.read_schema(path).equals(schema)]
+            self._earlier[name, others] = tables.read_table(files, schema=schema)
+        return self._earlier[name, others]
 
     def scratch(self) -> Path:
         return self._scratch

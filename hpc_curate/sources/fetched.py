@@ -16,6 +16,7 @@ from hpc_curate.io import tables
 from hpc_curate.io.s5cmd import SourceSettings
 from hpc_curate.plural import counted
 from hpc_curate.records import local_path, local_uri
+from hpc_curate.stages.fetch import said_of
 
 if TYPE_CHECKING:
     from hpc_curate.plan import Plan
@@ -75,7 +76,7 @@ def by_uri(root: Path) -> dict[str, dict[str, Any]]:
     return {
         row["source_uri"]: {
             "file": Path(root, row["path"]).absolute(),
-            "said": {**json.loads(row["extra"]), "fetched_with": row["fetched_with"], "licence": row["licence"]},
+            "said": said_of(row),
         }
         for row in _came(found).to_pylist()
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -79,8 +79,8 @@ class Fetch(PerUnit):
         if row["reason"]:
             return _table(row)
         try:
-            before = model.get(video.uri)
-            path = Path(before["file"]) if before else inputs.source(video, partial(self._asks_for, model, inputs))
+            before = self._before(model, inputs, video)
+            path = before["file"] if before else inputs.source(video, partial(self._asks_for, model, inputs))
             said = before["said"] if before else inputs.said(video)
             row["licence"] = row["licence"] or licence_of(said)
             row["reason"] = self._reason(row["licence"])
@@ -92,8 +92,19 @@ class Fetch(PerUnit):
 
     def _asks_for(self, model: dict[str, dict[str, Any]], inputs: Inputs, video: Video) -> bool:
         """Whether its source is asked for a video of this unit when its turn comes."""
-        here = video.uri in model or _done(inputs, video.video_id) is not None
-        return not here and self._refused(inputs, video) is None
+        if self._refused(inputs, video) or _done(inputs, video.video_id) is not None:
+            return False
+        return self._before(model, inputs, video) is None
+
+    def _before(self, model: dict[str, dict[str, Any]], inputs: Inputs, video: Video) -> dict[str, Any] | None:
+        """The `file` of a video that came before, also under another allow-list, and what was `said` of it."""
+        have = model.get(video.uri)
+        if have and have["file"].is_file():
+            return have
+        rows = inputs.under_other_settings("videos")
+        rows = rows.filter(pc.and_(pc.equal(rows["video_id"], video.video_id), pc.is_valid(rows["path"])))
+        found = ((inputs.kept_file(row["path"], row["bytes"]), row) for row in rows.to_pylist())
+        return next(({"file": file, "said": said_of(row)} for file, row in found if file), None)
 
     def _refused(self, inputs: Inputs, video: Video) -> str | None:
         """Why a video is not asked for; of a licence that may come with it nothing can be said yet."""
@@ -115,8 +126,14 @@ def _done(inputs: Inputs, video_id: str) -> pa.Table | None:
     rows = rows.filter(pc.equal(rows["video_id"], video_id))
     if not rows.num_rows or rows["again"][0].as_py():
         return None
-    path = rows["path"][0].as_py()
-    return rows if path is None or inputs.kept_size(path) == rows["bytes"][0].as_py() else None
+    path, size = rows["path"][0].as_py(), rows["bytes"][0].as_py()
+    return rows if path is None or inputs.kept_file(path, size) else None
+
+
+def said_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What the source said of a video that came, with `fetched_with` and `fetched_at`, from its row."""
+    own = ("licence", "fetched_with", "fetched_at")
+    return {**json.loads(row["extra"]), **{name: row[name] for name in own}}
 
 
 def _table(row: dict[str, Any]) -> Tables:
@@ -133,12 +150,13 @@ def _kept(inputs: Inputs, video: Video, path: Path, said: dict[str, Any]) -> dic
     wanted = video.extra.get("sha256")
     if wanted and str(wanted).lower() != sha256:
         raise BadInput(f"{video.name}: what came has the SHA-256 {sha256}, the input says {wanted}")
-    told = {name: value for name, value in said.items() if name not in ("fetched_with", "licence")}
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    told = {name: value for name, value in said.items() if name not in ("fetched_with", "fetched_at", "licence")}
     return {
         "path": inputs.keep(path, sha256),
         "bytes": size,
         "sha256": sha256,
-        "fetched_at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "fetched_at": said.get("fetched_at", now),
         "fetched_with": said.get("fetched_with", "copy"),
         "extra": json.dumps({**told, **video.extra}),
     }

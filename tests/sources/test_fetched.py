@@ -125,6 +125,32 @@ def test_what_did_not_answer_is_asked_again_in_the_same_folder_and_what_came_is_
         assert "nothing to do" in capsys.readouterr().out
 
 
+def test_what_came_under_another_allow_list_is_not_asked_for_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site, raw, asked = tmp_path / "site", tmp_path / "raw", list[str]()
+    site.mkdir()
+    for name in ("first", "second", "third"):
+        (site / f"{name}.mp4").write_bytes(name.encode())
+    with serving(site, asked) as url:
+        rows = [{"uri": f"{url}/{name}.mp4", "licence": name} for name in ("first", "second", "third")]
+        words = [f"input={listed(tmp_path, *rows)}", f"run_dir={raw}", "launch=inline", *QUICK]
+        assert cli.main(["fetch", *words, "stage.fetch.licences=[first,second]"]) == 0
+        before = rows_of(raw)
+        (raw / before["second"]["path"]).write_bytes(b"cut off")
+        assert cli.main(["fetch", *words, "stage.fetch.licences=[first,third]"]) == 0
+        assert sorted(asked) == ["/first.mp4", "/second.mp4", "/third.mp4"]
+        after = rows_of(raw)
+        assert [name for name, row in after.items() if row["path"]] == ["first", "third"]
+        assert (raw / before["first"]["path"]).samefile(raw / after["first"]["path"])
+        for row in (before["first"], after["first"]):
+            row.update(path=None, extra=json.loads(str(row["extra"])))
+        assert after["first"] == before["first"]  # it was fetched when it was fetched
+        assert cli.main(["fetch", *words]) == 0
+        assert sorted(asked) == ["/first.mp4", "/second.mp4", "/second.mp4", "/third.mp4"]  # what got lost
+    assert "3 of 3 videos came" in capsys.readouterr().out
+
+
 def test_the_summary_has_a_line_for_each_kind_of_error_and_not_for_each_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

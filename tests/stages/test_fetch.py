@@ -50,8 +50,11 @@ class Net:
         assert name == "videos"
         return pa.Table.from_pylist(self.before, schema=Fetch().writes()[name])
 
-    def kept_size(self, name: str) -> int | None:
-        return self.kept.get(name)
+    def kept_file(self, name: str, size: int) -> Path | None:
+        return Path(name) if self.kept.get(name) == size else None
+
+    def under_other_settings(self, name: str) -> pa.Table:
+        return pa.Table.from_pylist([], schema=Fetch().writes()[name])
 
     def keep(self, path: Path, sha256: str) -> str:
         return f"kept/{sha256}{path.suffix}"
