@@ -10,6 +10,7 @@ from hpc_curate import cli
 from hpc_curate import plan as plans
 from hpc_curate.browse.catalogue import Collection, open_collection
 from hpc_curate.errors import BadInput, ConfigError
+from hpc_curate.records import video_of
 
 STAGES = "scan,shots,gate,embed,dedup,select,cut,shard,pack,index"
 
@@ -81,6 +82,14 @@ def test_a_run_that_has_begun_shows_what_it_has_by_then_and_later_the_rest(begun
     with Image.open(io.BytesIO(collection.poster(rows["still.avi"]["id"]))) as poster:
         assert poster.format == "JPEG" and max(poster.size) <= 480
     assert collection.poster(rows["broken.mp4"]["id"]) is None
+
+
+def test_a_video_has_the_same_id_in_its_folder_and_in_a_run(begun, videos, opened):
+    folder = opened(videos)
+    folder.wait(60)
+    ids = {name: row["id"] for name, row in by_name(folder).items()}
+    rows = by_name(opened(begun))
+    assert ids == {name: video_of(row["id"]) for name, row in rows.items()} and len(ids) == 3
 
 
 def test_a_new_plan_is_looked_at_unless_one_was_named(begun, videos, opened, tmp_path):
