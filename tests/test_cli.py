@@ -145,6 +145,21 @@ def test_hydra_shows_the_whole_configuration(videos: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
+    ("verb", "named"),
+    [
+        ("run", ["Curates", "launch=local|slurm|inline", "--dry-run"]),
+        ("fetch", ["stage.fetch.licences", "stage.fetch.have", "source.web.private_hosts", "hpc-curate retry RAW"]),
+    ],
+)
+def test_the_help_of_a_verb_says_what_it_does_before_it_lists_the_settings(verb: str, named: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-m", "hpc_curate", verb, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    header, settings, _ = done.stdout.partition("== Configuration groups ==")
+    assert settings and header.startswith(f"hpc-curate {verb} input=") and len(header.splitlines()) < 25
+    assert all(words in header for words in named)
+
+
+@pytest.mark.parametrize(
     ("line", "offered"),
     [
         ("hpc-curate st", "status"),
