@@ -51,6 +51,7 @@ class Plan:
     steps: dict[str, Step]
     writers: dict[str, str]  # column or table name -> stage
     noted: Noted = field(default=weights.NOTHING, repr=False, compare=False)
+    asked: tuple[str, ...] = field(default=(), repr=False, compare=False)  # the overrides that made it
     _static: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
     _work: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
 
@@ -193,12 +194,17 @@ def _recipes_with(kind: str, name: str) -> list[str]:
 
 
 def save(plan: Plan) -> None:
-    """Write the plan once; `latest` names it."""
-    if not plan.file.exists():
-        body = {"hash": plan.hash, "version": __version__, "units": plan.units, "settings": plan.settings}
+    """Write the plan once, and again where other words ask for the same; `latest` names it."""
+    if not plan.file.exists() or plan.asked not in ((), _asked(yaml.safe_load(plan.file.read_text()))):
+        body = {"hash": plan.hash, "version": __version__, "units": plan.units}
+        body |= {"asked": list(plan.asked), "settings": plan.settings}
         tables.write_text(plan.file, config.dump(body))
     weights.note(plan.paths.weights(plan.hash), [step.stage for step in plan.steps.values()], plan.noted)
     tables.write_text(plan.paths.latest, plan.hash + "\n")
+
+
+def _asked(body: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(body.get("asked", ()))
 
 
 def load(file: Path) -> Plan:
@@ -211,7 +217,8 @@ def load(file: Path) -> Plan:
     if body["version"] != __version__:
         raise ConfigError(f"{file.name} was made by hpc_curate {body['version']}, this is {__version__}; run again")
     paths = RunPaths.of_plan(file.absolute())
-    return replace(build(body["settings"], body["units"], weights.recall(paths.weights(body["hash"]))), paths=paths)
+    built = build(body["settings"], body["units"], weights.recall(paths.weights(body["hash"])))
+    return replace(built, paths=paths, asked=_asked(body))
 
 
 def load_latest(run: Path, plan_hash: str | None = None) -> Plan:

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from hpc_curate.plan import Plan
 from hpc_curate.planning import evidence, outlook, pilot, proposal
 from hpc_curate.plural import counted
 from hpc_curate.records import on_disk
-from hpc_curate.report import funnel, sweep
+from hpc_curate.report import asked, funnel, sweep
 from hpc_curate.run_folder import books, privacy
 from hpc_curate.run_folder.ledger import Ledger
 from hpc_curate.run_folder.state import State
@@ -78,7 +78,7 @@ def plan_jobs(words: Words, elsewhere: bool) -> Planned:
     work = {job: config.work(values) for job, (_, values) in found.items()}
     if elsewhere and not all(one.units or one.stages for one in work.values()):
         raise ConfigError("this launcher starts one process per job: say what each does, such as work.units=0,1,2,3")
-    made = {rest: _with_pilot(prepare(one), one) for rest, one in settings.items()}
+    made = {rest: _with_pilot(prepare(one, rest), one) for rest, one in settings.items()}
     return {job: (made[rest], jobs.planned(made[rest], work[job])) for job, (rest, _) in found.items()}
 
 
@@ -140,8 +140,11 @@ def _of_plan(settings: dict[str, Any]) -> dict[str, Any]:
     return {**kept, **places, "container": container.frozen(kept), "stage": stages}
 
 
-def prepare(settings: dict[str, Any]) -> plans.Plan:
+def prepare(settings: dict[str, Any], words: Sequence[str] = ()) -> plans.Plan:
     """From settings to a saved plan over frozen units.
+
+    Args:
+        words: the overrides that they are from, by which people know the plan.
 
     Raises:
         ConfigError: the input is empty or cannot be read, or the recipe does not fit together.
@@ -164,7 +167,7 @@ def prepare(settings: dict[str, Any]) -> plans.Plan:
     if frozen.added < frozen.videos and frozen.added:
         new = counted(frozen.added, "new video")
         log.warning("%s beside those that this run folder had; it keeps all of them", new)
-    plan = plans.build(kept, frozen.units)
+    plan = replace(plans.build(kept, frozen.units), asked=tuple(words))
     plans.save(plan)
     verdicts.warn_of_strangers(kept["stage"], paths)
     what = f"{counted(frozen.videos, 'video')} in {counted(frozen.units, 'unit')}"
@@ -260,7 +263,7 @@ def summary(planned: Planned) -> None:
         if plan.settings.get("pilot"):
             print(f"when it is done: hpc-curate propose {plan.paths.whole.root}")
     else:
-        with_clips = {overrides: made for overrides, (made, _) in planned.items() if books.has_clips(made)}
+        with_clips = [made for made, _ in planned.values() if books.has_clips(made)]
         if with_clips:
             _results(with_clips)
         elif "fetch" in plan.steps:
@@ -270,12 +273,8 @@ def summary(planned: Planned) -> None:
             print("\n" + proposal.text(*proposal.of_run(evidence.whole(plan.paths.root))))
 
 
-def _results(made: Mapping[tuple[str, ...], Plan]) -> None:
-    shared = set.intersection(*(set(overrides) for overrides in made))
-    named = {
-        " ".join(part for part in overrides if part not in shared) or plan.hash: plan
-        for overrides, plan in made.items()
-    }
+def _results(made: Sequence[Plan]) -> None:
+    named = asked.named(made)
     if len(named) > 1:
         print(f"{funnel.compared(named)}\n")
     for name, plan in named.items():

@@ -80,9 +80,11 @@ def test_a_sweep_of_selections_stands_side_by_side_and_scores_nothing(videos: Pa
     assert written(run, "scan", "shots", "gate", "embed", "dedup") == before
     assert len(list(run.glob("select/*/00000.parquet"))) == 3
     made = [plans.load_latest(run, file.stem) for file in run.glob("plans/*.yaml")]
-    mine = [one for one in made if one.paths.root == run]  # the others are of the run that it is a copy of
-    found = {one.settings["stage"]["select"]["rules"]["crop_short_side_px"]["min"]: kept(one) for one in mine}
-    lenient, default, strict = (found[side] for side in SHORT_SIDES.values())
+    mine = [
+        one for one in made if one.settings["run_dir"] == str(run)
+    ]  # the others are of the run that it is a copy of
+    found = {one.settings["stage"]["select"]["rules"]["crop_short_side_px"]["min"]: one for one in mine}
+    lenient, default, strict = (kept(found[side]) for side in SHORT_SIDES.values())
     assert lenient > default > strict > set()
     assert all(f"select={name}" in done.stdout for name in SHORT_SIDES)
     (page,) = run.glob("report/sweep-*/index.html")
@@ -91,6 +93,12 @@ def test_a_sweep_of_selections_stands_side_by_side_and_scores_nothing(videos: Pa
     assert all(f" kept by select={name}" in text for name in SHORT_SIDES)
     assert "Kept by select=lenient, not by select=default" in text
     assert text.count("<img") > 10
+    first, *others = [found[side].hash for side in SHORT_SIDES.values()]
+    for verb in (["status"], ["funnel", "--beside", *others]):
+        said = subprocess.run(
+            [*command[:3], verb[0], str(run), "--plan", first, *verb[1:]], capture_output=True, text=True
+        )
+        assert all(f"select={name}" in said.stdout for name in ("default", "strict")), said.stdout
 
 
 def test_the_funnel_counts_what_each_rule_removes_and_several_plans_stand_side_by_side(

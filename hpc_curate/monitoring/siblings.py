@@ -11,6 +11,7 @@ from hpc_curate import plan as plans
 from hpc_curate.errors import ConfigError
 from hpc_curate.plan import Plan
 from hpc_curate.plural import counted
+from hpc_curate.report import asked
 
 _SAME_ANYWAY = {"run_dir", "hydra"}
 _MOST = 20  # the last ones
@@ -20,12 +21,12 @@ _APART = 2  # ... if more settings than this differ there
 
 @dataclass(frozen=True)
 class Sibling:
-    """A plan of a run folder, as another one sees it."""
+    """A plan of a run folder, beside the one that is shown."""
 
     plan: str
     created: float  # epoch seconds
     state: str  # running, done, failed, blocked; "?": made by another version
-    differs: tuple[str, ...]  # settings as this plan has them
+    differs: tuple[str, ...]  # overrides, or settings, as this plan has them
 
 
 def siblings(plan: Plan, state_of: Callable[[Plan], str]) -> list[Sibling]:
@@ -44,6 +45,11 @@ def siblings(plan: Plan, state_of: Callable[[Plan], str]) -> list[Sibling]:
 
 
 def _differs(other: Plan, plan: Plan) -> list[str]:
+    own, _ = asked.apart([other, plan])
+    return [*(own or _settings(other, plan)), *([counted(other.units, "unit")] if other.units != plan.units else [])]
+
+
+def _settings(other: Plan, plan: Plan) -> list[str]:
     mine, its = _flat(plan.settings), _flat(other.settings)
     changed = [name for name in {**its, **mine} if its.get(name) != mine.get(name)]
     groups = Counter(_group(name) for name in changed)
@@ -51,7 +57,7 @@ def _differs(other: Plan, plan: Plan) -> list[str]:
         f"{name}={_word(its.get(name))}" if groups[_group(name)] <= _APART else f"{_group(name)}.…": None
         for name in changed
     }
-    return [*said, *([counted(other.units, "unit")] if other.units != plan.units else [])]
+    return list(said)
 
 
 def _group(name: str) -> str:

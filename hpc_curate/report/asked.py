@@ -46,12 +46,30 @@ def differences(plans: Sequence[Plan]) -> list[tuple[str, list[str | None]]]:
     return [(path, values) for path, values in rows if len(set(values)) > 1]
 
 
+def apart(plans: Sequence[Plan]) -> list[list[str]]:
+    """The overrides of each plan that not all share; nothing of any where these do not tell, such as after a retry."""
+    words = [[word for word in plan.asked if _key(word) not in _PLACES] for plan in plans if plan.asked]
+    if len(words) < len(plans):
+        return [[] for _ in plans]
+    shared = set.intersection(*map(set, words))
+    own = [[word for word in one if word not in shared] for one in words]
+    keys = dict.fromkeys(_key(word) for one in own for word in one)
+    return [one or [f"{key} not given" for key in keys] for one in own]
+
+
+def _key(word: str) -> str:
+    return word.lstrip("+~").partition("=")[0]
+
+
 def named(plans: Sequence[Plan]) -> dict[str, Plan]:
     """Plans by what each asks for that the others do not; by the hash where that does not tell them apart."""
     once = {plan.hash: plan for plan in plans}
     plans = list(once.values())
-    rows = differences(plans) if len(plans) > 1 else []
-    names = [_name([(path, values[at]) for path, values in rows]) or plan.hash for at, plan in enumerate(plans)]
+    names = [_heading(words) for words in apart(plans)]
+    if len(set(names)) < len(plans):
+        rows = differences(plans)
+        names = [_name([(path, values[at]) for path, values in rows]) for at in range(len(plans))]
+    names = [name or plan.hash for name, plan in zip(names, plans, strict=True)]
     often = Counter(names)
     return {
         name if often[name] == 1 else f"{name} ({plan.hash})": plan for name, plan in zip(names, plans, strict=True)
@@ -59,8 +77,11 @@ def named(plans: Sequence[Plan]) -> dict[str, Plan]:
 
 
 def _name(own: Sequence[tuple[str, str | None]]) -> str:
-    """As many settings as a heading has room for, at least one."""
-    parts = [f"{_short(path)}={value}" if value is not None else f"no {_short(path)}" for path, value in own]
+    return _heading([f"{_short(path)}={value}" if value is not None else f"no {_short(path)}" for path, value in own])
+
+
+def _heading(parts: Sequence[str]) -> str:
+    """As many parts as a heading has room for, at least one."""
     fit = max([1, *(n for n in range(len(parts) + 1) if len(", ".join(parts[:n])) <= _WIDEST)])
     text = ", ".join(parts[:fit])
     more = f" and {len(parts) - fit} more" if len(parts) > fit else ""

@@ -1,5 +1,7 @@
 """Plans by what they ask for."""
 
+from dataclasses import replace
+
 from hpc_curate.report import asked
 
 
@@ -27,6 +29,21 @@ def test_plans_are_named_by_what_sets_them_apart(prepared):
         "no select.fps.min": bare.hash,
     }
     assert list(asked.named([low])) == [low.hash]
+
+
+def test_plans_are_named_by_the_overrides_they_were_made_from(prepared):
+    words = (["run_dir=a", "select=lenient"], ["run_dir=b", "+limits.attempts=5", "select=strict"], ["input=c"])
+    rules = ({"fps": 5}, {"fps": 25, "motion": 1}, {"fps": 10})
+    bare = prepared()
+    plans = [
+        replace(bare, hash=str(at), asked=(*one, "launch=none"), settings={"stage": rule})
+        for at, (one, rule) in enumerate(zip(words, rules, strict=True))
+    ]
+    assert list(asked.named(plans)) == ["select=lenient", "+limits.attempts=5, select=strict", "input=c"]
+    plans[2] = replace(plans[2], asked=("launch=none",))
+    assert list(asked.named(plans))[2] == "select not given, limits.attempts not given"
+    plans[0] = replace(plans[0], asked=())  # by retry
+    assert list(asked.named(plans)) == ["fps=5, no motion", "fps=25, motion=1", "fps=10, no motion"]
 
 
 def test_a_name_stays_short_however_much_differs(prepared):
