@@ -80,9 +80,8 @@ def test_a_sweep_of_selections_stands_side_by_side_and_scores_nothing(videos: Pa
     assert written(run, "scan", "shots", "gate", "embed", "dedup") == before
     assert len(list(run.glob("select/*/00000.parquet"))) == 3
     made = [plans.load_latest(run, file.stem) for file in run.glob("plans/*.yaml")]
-    mine = [
-        one for one in made if one.settings["run_dir"] == str(run)
-    ]  # the others are of the run that it is a copy of
+    # The others are of the run that it is a copy of.
+    mine = [one for one in made if one.settings["run_dir"] == str(run)]
     found = {one.settings["stage"]["select"]["rules"]["crop_short_side_px"]["min"]: one for one in mine}
     lenient, default, strict = (kept(found[side]) for side in SHORT_SIDES.values())
     assert lenient > default > strict > set()
