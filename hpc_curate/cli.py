@@ -112,13 +112,15 @@ def _add_looking(verbs: Verbs) -> None:
     logs = _of_a_run(
         verbs,
         "logs",
-        "the end of the logs of what failed, those of a unit, or of all that worked on a video or clip",
+        "the end of the logs of what failed, those of a unit, or what became of a video or clip",
     )
     logs.add_argument("stage", nargs="?", metavar="STAGE")
     one = logs.add_mutually_exclusive_group()
     one.add_argument("--unit", type=int, help="one unit of the stage")
     one.add_argument(
-        "--of", metavar="ID", help="a video's id, URI or name, or a clip's id: and what the ledger says of it"
+        "--of",
+        metavar="ID",
+        help="a video's id, URI or name, or a clip's id: what each stage says of it",
     )
 
     logs.add_argument("--lines", type=int, default=20, metavar="N", help="last lines of each that failed; default: 20")

@@ -114,7 +114,7 @@ def logs(given: argparse.Namespace) -> int:
     if given.unit is not None and given.stage is None:
         raise ConfigError("--unit needs the stage before it: hpc-curate logs RUN scan --unit 7")
     if given.of is not None:
-        return _logs_of_thing(plan, given.of)
+        return _logs_of_thing(plan, given)
     if given.unit is None:
         return _logs_of_failures(plan, given)
     if not 0 <= given.unit < plan.steps[given.stage].units:
@@ -131,8 +131,7 @@ def _logs_of_failures(plan: plans.Plan, given: argparse.Namespace) -> int:
     for one in found[: given.most]:
         print(f"{one.stage}, {counted(len(one.units), 'unit')} ({listed(one.units)}), {one.kind}: {one.reason}")
         for path in one.files[:1]:
-            print(f"==> {path} <==")
-            print("\n".join(causes.tail(path).rstrip().splitlines()[-given.lines :]))
+            _print_end(path, given.lines)
         if one.files[1:]:
             print(f"the same in {counted(len(one.files) - 1, 'other log')}, such as {one.files[1]}")
         print("" if one.files else "there is no log\n")
@@ -145,12 +144,22 @@ def _logs_of_failures(plan: plans.Plan, given: argparse.Namespace) -> int:
     return 0
 
 
-def _logs_of_thing(plan: plans.Plan, thing: str) -> int:
-    words = list(logfiles.of_thing(plan, thing))
-    _print_files(sorted({path for word in words for path in word.files}, key=lambda path: path.stat().st_mtime))
+def _logs_of_thing(plan: plans.Plan, given: argparse.Namespace) -> int:
+    """What the ledger says of it at each stage, and the log of the first one where it went wrong."""
+    words = list(logfiles.of_thing(plan, given.of))
     for word in words:
         print(f"{word.stage:<10} {word.text}")
+    bad = next((word for word in words if word.is_bad), None)
+    if bad and bad.files:
+        print()
+        _print_end(bad.files[-1], given.lines)
     return 0
+
+
+def _print_end(path: Path, lines: int) -> None:
+    """Of what the last attempt has written there."""
+    print(f"==> {path} <==")
+    print("\n".join(causes.last_start(causes.tail(path)).rstrip().splitlines()[-lines:]))
 
 
 def _print_files(files: Sequence[Path]) -> None:

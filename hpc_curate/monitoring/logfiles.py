@@ -29,7 +29,8 @@ class Word:
 
     stage: str
     text: str
-    files: tuple[Path, ...]
+    files: tuple[Path, ...]  # the newest last
+    is_bad: bool = False  # it has an error there, or its unit ended badly
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def _troubles(state: State, name: str, queue: Queue) -> Iterator[Trouble]:
 
 
 def of_thing(plan: Plan, thing: str) -> Iterator[Word]:
-    """What each stage has to say of a video (its id, URI or name) or of a clip (its id).
+    """What each stage has to say of a video (its id, URI or name) or of a clip (its id), up to where the video failed.
 
     Raises:
         ConfigError: the run knows no such video or clip.
@@ -96,8 +97,12 @@ def of_thing(plan: Plan, thing: str) -> Iterator[Word]:
     for name, step in plan.steps.items():
         stage = step.stage
         if isinstance(stage, PerUnit) and stage.units_from is None:
-            text = f"unit {unit}: {_standing(state, name, unit)}{_errors(state, name, unit, video, thing)}"
-            yield Word(name, text, tuple(of_units(plan, name, [unit])))
+            standing, is_bad = _standing(state, name, unit)
+            errors = _errors(state, name, unit, video, thing)
+            text = f"unit {unit}: {standing}" + "".join(f"\n    {of}: {error}" for of, error in errors.items())
+            yield Word(name, text, tuple(of_units(plan, name, [unit])), is_bad or bool(errors))
+            if video in errors:
+                return
 
 
 def _place(plan: Plan, thing: str) -> tuple[str, int]:
@@ -127,22 +132,24 @@ def _check_clip(state: State, unit: int, clip: str) -> None:
         raise ConfigError(f"video {video} has {has}, and '{clip}' is none of them; {nearest(clip, clips)}")
 
 
-def _standing(state: State, name: str, unit: int) -> str:
+def _standing(state: State, name: str, unit: int) -> tuple[str, bool]:
+    """How a unit stands, and whether it ended badly."""
     record = state.done(name, unit)
     if record:
-        return f"done by job {record.job} on {record.host} in {record.seconds:.1f} s"
+        return f"done by job {record.job} on {record.host} in {record.seconds:.1f} s", False
     attempt = state.ledger.attempt(name, state.attempts_signature(name), unit)
     if not attempt.token and not attempt.failure:
-        return "not begun"
+        return "not begun", False
     by = f" by job {attempt.job} on {attempt.host}" if attempt.job else ""
-    return f"{attempt.failure or 'begun'}{by}" + (f": {attempt.message.strip()}" if attempt.message else "")
+    said = (attempt.message.strip().splitlines() or [""])[-1]
+    return f"{attempt.failure or 'begun'}{by}" + (f": {said}" if said else ""), attempt.failure is not None
 
 
-def _errors(state: State, name: str, unit: int, video: str, thing: str) -> str:
+def _errors(state: State, name: str, unit: int, video: str, thing: str) -> dict[str, str]:
     """The error column of its rows: those of a clip, or of a video and of all its clips."""
     record = state.record(name, unit)
     if record is None or not record.errors or not record.outputs:
-        return ""
+        return {}
     stage = state.plan.steps[name].stage
     main = next(table for table in ("rows", "videos") if table in stage.writes())
     key = "video_id" if main == "videos" else "clip_id"
@@ -151,7 +158,7 @@ def _errors(state: State, name: str, unit: int, video: str, thing: str) -> str:
         mine = [row for row in rows if row[key] in (thing, video)]
     else:
         mine = [row for row in rows if records.video_of(row[key]) == video]
-    return "".join(f"\n    {row[key]}: {row['error']}" for row in mine if row["error"])
+    return {row[key]: row["error"] for row in mine if row["error"]}
 
 
 def _modified(path: Path) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +42,25 @@ def test_a_video_is_found_by_id_uri_name_and_by_its_clips(line: Plan) -> None:
         assert [word.stage for word in words] == ["scan", "shots"]
         assert [texts(list(word.files)) for word in words] == [["scan of (1,)"], ["shots of (1,)"]]
         assert all(word.text == "unit 1: not begun" for word in words)
+
+
+def test_of_a_video_that_failed_the_error_is_told_and_the_last_log_of_the_stage_where_that_was(
+    make_video: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_video("videos/good.mp4")
+    (tmp_path / "videos" / "broken.mp4").write_bytes(b"no video")
+    run = tmp_path / "run"
+    given = [f"input={tmp_path / 'videos'}", f"run_dir={run}", "launch=local", "cutter=stride"]
+    command = [sys.executable, "-m", "hpc_curate", "run", *given, "stage=[scan,shots]", "measure=[exposure]"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    (log,) = run.glob("logs/scan/*_log.out")
+    log.write_text(f"KeyboardInterrupt\nStarting with JobEnvironment(job_id=1)\n{log.read_text()}")
+    assert cli.main(["logs", str(run), "--of", "broken.mp4"]) == 0
+    first, error, _, path, *text = capsys.readouterr().out.splitlines()
+    assert first.startswith("scan") and "Invalid data" in error and path == f"==> {log} <=="
+    assert any("2 rows, 1 errors" in row for row in text) and "KeyboardInterrupt" not in text and len(text) <= 20
+    assert cli.main(["logs", str(run), "--of", "good.mp4"]) == 0
+    assert [row.split()[0] for row in capsys.readouterr().out.splitlines()] == ["scan", "shots"]
 
 
 def test_a_clip_that_its_video_has_not_is_a_mistake(
