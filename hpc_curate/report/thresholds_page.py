@@ -22,9 +22,9 @@ _TERMS = (
 )
 _CURVES = (
     "To the left how many clips have which value; what the bounds shut out is shaded. To the right how many clips no "
-    "rule would reject if one bound lay elsewhere and all others stayed, before near-duplicates are looked for; the "
-    "dot is where it lies now, the line of an upper bound is dashed. Below the clips next to each bound, by rising "
-    "value; “2 more” are the other rules that reject a clip."
+    "rule would reject if one bound lay elsewhere and all others stayed, before near-duplicates are looked for; "
+    "what the gate rejected stays rejected. The dot is where it lies now, the line of an upper bound is dashed. Below "
+    "the clips next to each bound, by rising value; “2 more” are the other rules that reject a clip."
 )
 _RANKS = (
     "Spearman's rank correlation of the clips that select judged. Two columns near 1 or −1 rank clips alike: a rule on "
