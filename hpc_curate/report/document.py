@@ -11,6 +11,7 @@ from hpc_curate.report.markup import Child, Markup, tag
 
 _STYLE = Path(__file__).with_name("report.css")
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+_EXTENSION = 5  # characters, at most
 
 Pictures = Mapping[str, bytes]  # JPEG by clip_id; a clip without one has no picture
 
@@ -80,6 +81,12 @@ def picture(sample: Sample, pictures: Pictures) -> Markup:
     words = [tag("b", sample.name), tag("span", sample.time), tag("span", sample.note)]
     title = "  ".join(text for text in (sample.name, sample.time, sample.note, sample.more) if text)
     return tag("figure", shown, tag("figcaption", words), title=title)
+
+
+def file_name(name: str) -> Child:
+    """A name that may be divided where there is no room, but not within its extension."""
+    stem, dot, extension = name.rpartition(".")
+    return [stem, tag("span", dot + extension, class_="whole")] if stem and len(extension) <= _EXTENSION else name
 
 
 def count(value: int | None) -> str:

@@ -13,7 +13,7 @@ import yaml
 from hpc_curate.plural import counted, noun
 from hpc_curate.report import charts, shapes
 from hpc_curate.report.asked import changed
-from hpc_curate.report.document import count, document, section, tiles
+from hpc_curate.report.document import count, document, file_name, section, tiles
 from hpc_curate.report.markup import Child, Markup, join, table, tag
 from hpc_curate.report.text import clock
 from hpc_curate.report.thresholds_page import removed
@@ -76,13 +76,14 @@ def render(page: Page) -> str:
 def _numbers(page: Page) -> Markup:
     total = {row["step"]: row for row in page.funnel.to_pylist() if row["reason"] is None}
     kept, made, came = total["kept"], total["clips"], total["videos in"]["videos"]
-    failed = total["clips failed"]["clips"]
+    lost, failed = total["videos failed"]["videos"], total["clips failed"]["clips"]
     share = f", {100 * kept['clips'] / made['clips']:.1f} %" if made["clips"] else ""
     numbers = [
         (f"{came:,}", noun(came, "video")),
         (f"{made['clips']:,}", noun(made["clips"], "clip")),
         (f"{kept['clips']:,}", f"kept{share}"),
         (clock(kept["hours"]), "h:mm:ss kept"),
+        (f"{lost:,}", f"{noun(lost, 'video')} failed"),
         (f"{failed:,}", f"{noun(failed, 'clip')} failed"),
     ]
     gpu_hours = sum(page.costs["gpu_hours"].to_pylist()) if page.costs.num_rows else 0
@@ -189,14 +190,18 @@ def _failures(videos: pa.Table, clips: pa.Table) -> Markup | None:
         for kind, mine in sorted(by.items(), key=lambda pair: (-len(pair[1]), pair[0])):
             some = list(dict.fromkeys(mine))
             rest = f" and {len(some) - _EXAMPLES:,} more" if len(some) > _EXAMPLES else ""
-            rows.append([kind, ", ".join(some[:_EXAMPLES]) + rest, counted(len(mine), what)])
+            shown = [[", " if at else "", file_name(name)] for at, name in enumerate(some[:_EXAMPLES])]
+            rows.append([kind, [*shown, rest], counted(len(mine), what)])
     if not rows:
         return None
     return join([table(["reason", "such as", ""], rows[:_ROWS], texts=2), _more(len(rows))])
 
 
 def _tars(tars: pa.Table) -> Markup:
-    rows = [[row["tar"], count(row["samples"]), shapes.size(row["bytes"])] for row in tars.slice(0, _ROWS).to_pylist()]
+    rows = [
+        [file_name(row["tar"]), count(row["samples"]), shapes.size(row["bytes"])]
+        for row in tars.slice(0, _ROWS).to_pylist()
+    ]
     whole = [tag("b", counted(tars.num_rows, "tar")), count(pc.sum(tars["samples"]).as_py() or 0)]
     rows.append([*whole, shapes.size(pc.sum(tars["bytes"]).as_py() or 0)])
     return join([table(["tar", "samples", "size"], rows), _more(tars.num_rows)])

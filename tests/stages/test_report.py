@@ -231,7 +231,7 @@ def test_the_first_page_shows_counts_shapes_failures_tars_cost_and_versions(page
     words = "\n".join(Outline(page).text)
     assert "kept, 85.3 %" in words
     assert "99.31 % at cosine 0.95" in words
-    assert "train-000000.tar\n29\n58 MB" in words
+    assert "train-000000\n.tar\n29\n58 MB" in words
     assert "<b>no</b> video stream\n" in words
     assert "scan\n1\n2\n1\n0:30:00\n0:45:00\n1:00:00\n12 MB\n7" in words
     assert "\n1\nGPU hours\n" in words
@@ -242,7 +242,7 @@ def test_the_first_page_shows_counts_shapes_failures_tars_cost_and_versions(page
 def test_one_is_not_many(page, clips):
     words = "\n".join([*Outline(page).text, *Outline(clips).text])
     assert "gate, 34 clips" in words
-    assert "\n1\nclip failed\n" in words
+    assert "\n1\nvideo failed\n1\nclip failed\n" in words
     assert "motion above 30: 1 clip\n" in words
     assert "1 clips" not in words
 
@@ -302,6 +302,7 @@ def test_rules_are_counted_and_shown_with_the_clips_next_to_their_bounds(thresho
     assert "gate\n ≥ 0.5\nselect\n ≥ 1 ≤ 30 without the lowest 25 % of the clips that meet all fixed bounds" in words
     assert "select, 32 clips" in words
     assert "motion above 30\n1\n1\n1\n" in words
+    assert "what the gate rejected stays rejected" in words
     assert "<b>gif</b>\n0\n1\n" in words
     titles = [attributes.get("title", "") for tag, attributes in outline.tags if tag == "figure"]
     assert any("124.00 to 128.00 s  31  motion above 30" in title for title in titles)
