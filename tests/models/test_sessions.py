@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -19,6 +23,16 @@ def test_other_bytes_than_the_released_ones_are_refused(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match="absent.onnx: no such file"):
         open_session(tmp_path / "absent.onnx", Resources())
+
+
+def test_no_session_reports_itself_to_anybody_or_writes_at_home(tmp_path):
+    code = "from hpc_curate.models import efficientnet; from hpc_curate.stage import Resources; "
+    told = {
+        name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ
+    }  # no CI: it is silent there
+    command = [sys.executable, "-c", code + "efficientnet.load(Resources())"]
+    subprocess.run(command, check=True, env={**told, "HOME": str(tmp_path)})
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_a_gpu_that_the_runtime_cannot_use_is_said_aloud(caplog):
