@@ -140,7 +140,8 @@ def _logs_of_failures(plan: plans.Plan, given: argparse.Namespace) -> int:
     if not found:
         print("no unit failed", file=sys.stderr)
     errors = row_errors.counts(plan, [given.stage] if given.stage else plan.steps)
-    print("\n".join(row_errors.listing(plan, errors)), end="\n" if errors else "", file=sys.stderr)
+    for line in row_errors.listing(plan, errors):
+        print(line, file=sys.stderr)
     return 0
 
 

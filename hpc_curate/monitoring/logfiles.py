@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from hpc_curate import records, sources, units
 from hpc_curate.errors import ConfigError
 from hpc_curate.io import tables
-from hpc_curate.monitoring import deaths, standing
+from hpc_curate.monitoring import deaths, row_errors, standing
 from hpc_curate.monitoring.standing import BLOCKED, FAILED, STOPPED, Queue, Standing
 from hpc_curate.nearest import nearest
 from hpc_curate.plan import Plan
@@ -151,7 +151,7 @@ def _errors(state: State, name: str, unit: int, video: str, thing: str) -> dict[
     if record is None or not record.errors or not record.outputs:
         return {}
     stage = state.plan.steps[name].stage
-    main = next(table for table in ("rows", "videos") if table in stage.writes())
+    main = row_errors.table_of(stage)
     key = "video_id" if main == "videos" else "clip_id"
     rows = tables.read_table(state.ledger.outputs(record, main), [key, "error"]).to_pylist()
     if thing != video and records.video_of(thing) == video:  # a clip

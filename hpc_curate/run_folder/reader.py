@@ -255,9 +255,13 @@ class Reader:
     def _of_unit(self, name: str, others: bool) -> pa.Table:
         """What the stage has written of the unit, under its own signature or under all others."""
         if (name, others) not in self._earlier:
-            ledger, own = self._state.ledger, self._state.signature(self._stage)
-            every = self._state.plan.paths.signatures(self._stage)
-            found = [ledger.record(self._stage, one, self.unit) for one in every if (one != own) == others]
+            ledger, paths = self._state.ledger, self._state.plan.paths
+            if others:
+                own = self._state.signature(self._stage)
+                every = [one for one in paths.signatures(self._stage) if one != own]
+                found = [ledger.record(self._stage, one, self.unit) for one in every]
+            else:
+                found = [self._state.record(self._stage, self.unit)]
             files = [path for one in found if one and ledger.valid(one) for path in ledger.outputs(one, name)]
             schema = self._step.stage.writes()[name]  # which another version may have had other columns in
             files = [path for path in files if pq.read_schema(path).equals(schema)]
