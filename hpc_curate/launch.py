@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpc_curate import config
 from hpc_curate import plan as plans
@@ -36,6 +37,9 @@ from hpc_curate.run_folder.ledger import Ledger
 from hpc_curate.run_folder.state import State
 from hpc_curate.run_folder.submissions import Submission
 from hpc_curate.stage import Resources
+
+if TYPE_CHECKING:
+    import submitit
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +170,8 @@ def _log_to_stderr() -> None:
 def _allocation(grace_s: float) -> Allocation:
     job = slurm.my_job()
     if job is None:
-        return Allocation(job=f"local-{os.getpid()}")
+        # Logs carry the number of the process that has started this one.
+        return Allocation(job=f"local-{os.environ.get('SUBMITIT_LOCAL_JOB_ID') or os.getpid()}")
     return Allocation(job=job, restarts=slurm.my_restarts(), deadline=slurm.my_deadline(grace_s))
 
 
@@ -223,17 +228,24 @@ def _run_slots(plan: Plan, name: str, missing: Sequence[int]) -> None:
             for index in range(len(submission.elements))
         ]
     pids = tuple(str(job.job_id) for job in jobs)
-    submissions.write(plan.paths, replace(submission, job_id=f"local-{pids[0]}", pids=pids))
+    submission = replace(submission, job_id=f"local-{pids[0]}", pids=pids)
+    submissions.write(plan.paths, submission)
     try:
-        while any(not job.done() for job in jobs):
-            time.sleep(_POLL_S)
+        _wait(jobs)
     except BaseException:
+        submissions.write(plan.paths, replace(submission, word="interrupted"))
         for job in jobs:
-            job.cancel()
+            job.cancel()  # what has not ended a second later is killed
+        _wait(jobs)
         raise
     if word := submissions.read(plan.paths.submission(submission.name)).word:
         left = f"{len(State(plan, Ledger(plan.paths)).missing(name))} of {counted(plan.steps[name].units, 'unit')}"
         raise UnitFailed(f"{name}: {word}, {left} not done; the same command goes on, and so does hpc-curate retry")
+
+
+def _wait(jobs: Sequence[submitit.Job[None]]) -> None:
+    while any(not job.done() for job in jobs):
+        time.sleep(_POLL_S)
 
 
 @contextmanager

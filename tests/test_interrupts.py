@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,7 +32,7 @@ def test_in_local_processes_what_is_done_is_kept(make_video: Callable[..., Path]
     videos = make_video("videos/one.mp4", "testsrc2=s=640x360:r=30:d=30").parent
     run = tmp_path / "run"
     words = (f"input={videos}", f"run_dir={run}", "stage=[scan,shots]")
-    done = interrupted(lambda: any(run.glob("scan/*/claims/**/*")), *words, "launch=local")
+    done = interrupted(lambda: any(run.glob("scan/*/attempts/*.json")), *words, "launch=local")
     assert (done.returncode, done.stderr) == (
         130,
         "hpc-curate: interrupted; what is done is kept; the same command goes on\n",
@@ -41,12 +42,32 @@ def test_in_local_processes_what_is_done_is_kept(make_video: Callable[..., Path]
     )
     seen = json.loads(said.stdout)
     assert (seen["state"], seen["stages"][0]["causes"]) == ("interrupted", {"interrupted": 1})
+    attempt = json.loads(next(run.glob("scan/*/attempts/*.json")).read_text())
+    assert (run / "logs" / "scan" / f"{attempt['job'].removeprefix('local-')}_0_log.out").exists()
+
+
+def test_a_second_interrupt_does_not_disturb_a_worker_that_leaves_word() -> None:
+    script = (
+        "import os, signal, types\n"
+        "from hpc_curate.element.worker import catch_signals\n"
+        "catch_signals(types.SimpleNamespace(stopped=''), 5.0)\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "except KeyboardInterrupt:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    print('left word')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "left word\n", "")
 
 
 def test_a_local_run_that_is_cancelled_says_so_and_does_not_go_on(
     make_video: Callable[..., Path], tmp_path: Path
 ) -> None:
-    videos = make_video("videos/one.mp4", "testsrc2=s=640x360:r=30:d=20").parent
+    video = make_video("videos/0.mp4", "testsrc2=s=640x360:r=30:d=10")
+    for number in range(1, 60):  # far more work than there is time for until somebody cancels it
+        shutil.copy(video, video.with_name(f"{number}.mp4"))
+    videos = video.parent
     run, program = tmp_path / "run", [sys.executable, "-m", "hpc_curate"]
     words = [f"input={videos}", f"run_dir={run}", "stage=[scan,shots]", "launch=local"]
     started = subprocess.Popen([*program, "run", *words], stderr=subprocess.PIPE, text=True)

@@ -279,6 +279,11 @@ def catch_signals(element: Element, patience_s: float) -> None:
     def drop(_number: int, _frame: Any) -> None:
         raise Preempted(f"stopped by {element.stopped}; the item in flight is dropped")
 
+    def interrupt(number: int, _frame: Any) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a terminal and the launcher both send it: once is enough to tidy up
+        raise KeyboardInterrupt
+
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, stop)
     signal.signal(signal.SIGALRM, drop)
+    signal.signal(signal.SIGINT, interrupt)

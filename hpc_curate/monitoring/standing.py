@@ -127,7 +127,7 @@ def of_stage(state: State, name: str, queued: Queue) -> list[Standing]:
         work = claims.Work(name, signature, unit)
         at_work = partial(claims.at_work, plan.paths, work, plan.limits.lease_s)
         kind = _kind(attempt, having.get(unit), at_work)
-        found.append(Standing(unit, kind, attempt, _cause(attempt, logs) if kind == STOPPED else ""))
+        found.append(Standing(unit, kind, attempt, _cause(attempt, logs, queued) if kind == STOPPED else ""))
     return found
 
 
@@ -164,10 +164,14 @@ def _is_of(attempt: Attempt, live: Live) -> bool:
     return attempt.job.partition("_")[0] == live.job_id
 
 
-def _cause(attempt: Attempt, logs: Callable[[], Mapping[str, list[Path]]]) -> str:
+def _cause(attempt: Attempt, logs: Callable[[], Mapping[str, list[Path]]], queued: Queue) -> str:
     if attempt.failure and attempt.failure != "preempted":
         return attempt.failure
-    found = causes.of_logs(logs().get(attempt.job.removeprefix("local-"), []))
+    here = attempt.job.removeprefix("local-")
+    found = causes.of_logs(logs().get(here, []))
     # A worker that was told to stop cannot know why; Slurm does, and without Slurm nobody preempts.
     told = causes.PREEMPTED if attempt.failure and found == causes.UNKNOWN else found
-    return causes.INTERRUPTED if told == causes.PREEMPTED and attempt.job.startswith("local-") else told
+    if attempt.job == here:
+        return told
+    was_stopped = any(one.word for one in queued.submitted if here in one.pids)
+    return causes.INTERRUPTED if told == causes.PREEMPTED or was_stopped else told

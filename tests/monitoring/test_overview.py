@@ -155,6 +155,19 @@ def test_a_run_that_was_interrupted_says_which_command_goes_on(scheduler: Path, 
     assert "nothing runs or is queued" in text and f"hpc-curate retry {line.paths.root}" in text
 
 
+def test_a_worker_that_was_killed_because_it_did_not_heed_an_interrupt_was_interrupted(
+    scheduler: Path, prepared: Prepare
+) -> None:
+    line = prepared("stage=[scan]", "launch=local", units=3)
+    submission = submissions.prepare(line, "scan", [[0, 1, 2]], pids=("1",), job_id="local-1", here=True)
+    begin(line, 0, "local-1")
+    lapse(line, 0)
+    assert status(line)["state"] == "blocked"
+    submissions.write(line.paths, replace(submission, word="interrupted"))
+    seen = status(line)
+    assert (seen["state"], seen["stages"][0]["causes"]) == ("interrupted", {"interrupted": 1})
+
+
 def test_while_slurm_is_down_what_was_queued_may_be_there_still(scheduler: Path, prepared: Prepare) -> None:
     line = prepared("stage=[scan]", units=3)
     launch.run(line)
