@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from hpc_curate import plan as plans
 from hpc_curate.errors import ConfigError
@@ -13,7 +12,6 @@ from hpc_curate.plan import Plan
 from hpc_curate.plural import counted
 from hpc_curate.report import asked
 
-_SAME_ANYWAY = {"run_dir", "hydra"}
 _MOST = 20  # the last ones
 _DEPTH = 3  # of the names that stand for all below them ...
 _APART = 2  # ... if more settings than this differ there
@@ -50,30 +48,12 @@ def _differs(other: Plan, plan: Plan) -> list[str]:
 
 
 def _settings(other: Plan, plan: Plan) -> list[str]:
-    mine, its = _flat(plan.settings), _flat(other.settings)
-    changed = [name for name in {**its, **mine} if its.get(name) != mine.get(name)]
-    groups = Counter(_group(name) for name in changed)
-    said = {
-        f"{name}={_word(its.get(name))}" if groups[_group(name)] <= _APART else f"{_group(name)}.…": None
-        for name in changed
-    }
-    return list(said)
+    changed = {name: its or "null" for name, (its, _) in asked.differences([other, plan], but=("run_dir",))}
+    groups = Counter(map(_group, changed))
+    said = [f"{name}={its}" if groups[_group(name)] <= _APART else f"{_group(name)}.…" for name, its in changed.items()]
+    return list(dict.fromkeys(said))
 
 
 def _group(name: str) -> str:
     """Where a setting belongs: `stage.select.rules`."""
     return ".".join(name.split(".")[:_DEPTH])
-
-
-def _word(value: Any) -> str:
-    return "null" if value is None else str(value)
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings by their names on the command line."""
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        if not prefix and name in _SAME_ANYWAY:
-            continue
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {f"{prefix}{name}": value}
-    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -35,10 +35,14 @@ def changed(question: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return found
 
 
-def differences(plans: Sequence[Plan]) -> list[tuple[str, list[str | None]]]:
-    """Each setting in which the plans are not all alike, with its value in each; None: it has no such setting."""
+def differences(plans: Sequence[Plan], but: Collection[str] = _PLACES) -> list[tuple[str, list[str | None]]]:
+    """Each setting in which the plans are not all alike, with its value in each; None: it has no such setting.
+
+    Args:
+        but: top-level settings that are not compared.
+    """
     each = [
-        dict(leaf for key, value in plan.settings.items() if key not in _PLACES for leaf in _leaves(key, value))
+        dict(leaf for key, value in plan.settings.items() if key not in but for leaf in _leaves(key, value))
         for plan in plans
     ]
     paths = dict.fromkeys(path for leaves in each for path in leaves)
