@@ -18,6 +18,7 @@ import pyarrow as pa
 from hpc_curate.browse.media import Media, Streams
 from hpc_curate.browse.renditions import Renditions
 from hpc_curate.errors import ConfigError
+from hpc_curate.io.paths import is_run
 from hpc_curate.io.s5cmd import SourceSettings
 from hpc_curate.preview import sample
 from hpc_curate.sources import absolute
@@ -146,7 +147,7 @@ def open_collection(of: str, settings: SourceSettings | None = None, plan_hash: 
     from hpc_curate.browse.videos import Videos
 
     settings = settings or SourceSettings()
-    if plan_hash and not _is_run(of):
+    if plan_hash and ("://" in of or not is_run(absolute(of))):
         raise ConfigError(f"--plan {plan_hash}: {of} is no run folder, and has no plans")
     if of.startswith("s3://") and (index := index_of(of, settings)) is not None:
         return Samples(of, settings, index)
@@ -155,7 +156,7 @@ def open_collection(of: str, settings: SourceSettings | None = None, plan_hash: 
     path = absolute(of)
     if not path.exists():
         raise ConfigError(f"{of}: no such file or folder")
-    if _is_run(of):
+    if is_run(path):
         from hpc_curate import plan as plans
         from hpc_curate.run_folder import books
 
@@ -167,10 +168,6 @@ def open_collection(of: str, settings: SourceSettings | None = None, plan_hash: 
 def runs_in(of: str) -> list[Path]:
     """The run folders in a folder."""
     return [] if "://" in of else sorted(plans.parent for plans in absolute(of).glob("*/plans") if plans.is_dir())
-
-
-def _is_run(of: str) -> bool:
-    return "://" not in of and (absolute(of) / "plans").is_dir()
 
 
 def _has_tars(path: Path) -> bool:

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+def is_run(folder: Path) -> bool:
+    """Whether it is the folder of a run, of whatever kind."""
+    return RunPaths(folder).plans.is_dir()
+
+
 def _as_name(user: str) -> str:
     return re.sub(r"[^\w.@-]", "_", user)
 

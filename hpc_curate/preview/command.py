@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from hpc_curate import plan as plans
 from hpc_curate.errors import BadInput, ConfigError
+from hpc_curate.io.paths import is_run
 from hpc_curate.io.s5cmd import SourceSettings
 from hpc_curate.io.transfer import Fetcher
 from hpc_curate.preview import mosaic, tiles
@@ -76,7 +77,7 @@ def make(of: str, wanted: Wanted, layout: Layout, output: Path, settings: Source
 
 def _tiles(of: str, wanted: Wanted, settings: SourceSettings, fetcher: Fetcher) -> list[Tile]:
     """Clips of a run; of one that fetched videos these, as `input=` takes them."""
-    plan = plans.load_latest(Path(of)) if (Path(of) / "plans").is_dir() else None
+    plan = plans.load_latest(Path(of)) if is_run(Path(of)) else None
     if plan is None or "fetch" in plan.steps:
         return tiles.of_videos(of, settings, fetcher, wanted)
     return tiles.of_clips(plan, wanted)
