@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import curate
 
 from hpc_curate import cli
 from hpc_curate import plan as plans
@@ -35,26 +34,20 @@ def weights(tmp_path: Path) -> Path:
     return path
 
 
-def hpc_curate(*words: str | Path) -> str:
-    done = subprocess.run([sys.executable, "-m", "hpc_curate", *map(str, words)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 def test_a_copy_of_a_run_without_its_weights_can_be_looked_at(make_video: Any, weights: Path, tmp_path: Path) -> None:
     video = make_video("videos/one.mp4", "testsrc=s=320x180:r=10:d=8")
     run, copy = tmp_path / "run", tmp_path / "copy"
     stages = ["stage=[scan,shots,utility]", "measure=[exposure]", f"stage.utility.model_path={weights}"]
-    hpc_curate("run", f"input={video.parent}", f"run_dir={run}", "launch=inline", *stages, "cutter=stride")
-    before = [hpc_curate(verb, run) for verb in ("status", "funnel")]
+    curate("run", f"input={video.parent}", f"run_dir={run}", "launch=inline", *stages, "cutter=stride")
+    before = [curate(verb, run) for verb in ("status", "funnel")]
     run.rename(copy)
     weights.unlink()
-    after = [hpc_curate(verb, copy) for verb in ("status", "funnel")]
+    after = [curate(verb, copy) for verb in ("status", "funnel")]
     assert [text.replace(str(copy), str(run)) for text in after] == before
-    assert json.loads(hpc_curate("status", copy, "--json"))["state"] == "done"
-    hpc_curate("table", copy, "-o", tmp_path / "clips.parquet")
-    assert "utility" in hpc_curate("logs", copy, "--of", "one.mp4")
-    hpc_curate("retry", copy, "--dry-run")
+    assert json.loads(curate("status", copy, "--json"))["state"] == "done"
+    curate("table", copy, "-o", tmp_path / "clips.parquet")
+    assert "utility" in curate("logs", copy, "--of", "one.mp4")
+    curate("retry", copy, "--dry-run")
 
 
 def test_weights_that_are_there_count_and_not_what_was_noted_of_them(prepared: Any, weights: Path) -> None:

@@ -1,9 +1,9 @@
 import http.client
 import socket
 import threading
-import time
 
 import pytest
+from waiting import eventually
 
 from hpc_curate.browse.catalogue import open_collection
 from hpc_curate.browse.routes import MEDIA, PLAYABLE, POSTER, cookie, routes
@@ -17,8 +17,7 @@ def ask(make_video, tmp_path):
     uvicorn, applications = pytest.importorskip("uvicorn"), pytest.importorskip("starlette.applications")
     video = make_video("videos/a.mp4")
     collection = open_collection(str(video.parent))
-    while not collection.progress().done:
-        time.sleep(0.01)
+    eventually(lambda: collection.progress().done)
     app = applications.Starlette(routes=routes(collection, TOKEN))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
     with socket.create_server(("127.0.0.1", 0)) as listening:

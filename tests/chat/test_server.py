@@ -4,9 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
+from waiting import eventually
 
 from hpc_curate.chat.answers import Answers
 from hpc_curate.chat.asking import Asking
@@ -114,10 +114,7 @@ def test_it_does_not_outlive_the_task(words, number):
     assert alive(pid)
     task.send_signal(number)
     task.wait()
-    until = time.monotonic() + 10
-    while alive(pid) and time.monotonic() < until:
-        time.sleep(0.1)
-    assert not alive(pid)
+    eventually(lambda: not alive(pid))
 
 
 def test_names_are_put_into_the_words(tmp_path):

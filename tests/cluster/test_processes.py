@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from waiting import eventually
 
 from hpc_curate import cli
 from hpc_curate.cluster import processes
@@ -56,11 +57,8 @@ def test_only_processes_that_log_into_the_run_folder_are_ours(tmp_path: Path, st
     (live,) = processes.live(paths, [record(mine, foreign, "999999999")])
     assert (live.units, live.running) == ((0,), 1)
     assert processes.stop(paths, record(mine, foreign, "999999999")) == 1
-    for _ in range(100):
-        if is_gone(mine):
-            break
-        time.sleep(0.05)
-    assert is_gone(mine) and not is_gone(foreign)
+    eventually(lambda: is_gone(mine))
+    assert not is_gone(foreign)
     assert processes.live(paths, [record(mine, foreign)]) == []
 
 
@@ -72,10 +70,7 @@ def test_a_run_in_another_terminal_is_cancelled(
     command = [sys.executable, "-m", "hpc_curate", "run", *words]
     terminal = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     paths = RunPaths(tmp_path / "run")
-    for _ in range(600):
-        if any(processes.live(paths, [one]) for one in submissions.every(paths)):
-            break
-        time.sleep(0.1)
+    eventually(lambda: any(processes.live(paths, [one]) for one in submissions.every(paths)))
     assert cli.main(["cancel", str(tmp_path / "run")]) == 0
     assert "asked 1 process on this machine" in capsys.readouterr().out
     said, _ = terminal.communicate(timeout=60)

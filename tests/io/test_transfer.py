@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+from waiting import eventually
 
 from hpc_curate import sources
 from hpc_curate.errors import BadInput, ConfigError, EnvironmentFault
@@ -205,8 +206,7 @@ def test_a_transfer_that_hangs_is_ended_with_the_fetcher(client, tmp_path):
     began = time.monotonic()
     with Fetcher(scratch, SETTINGS) as fetcher:
         fetcher.prefetch(Video("0" * 20, "s3://b/a.mp4", "a.mp4", 4, "e"))
-        while not (tmp_path / "calls").exists() or " cp " not in (tmp_path / "calls").read_text():
-            time.sleep(0.02)
+        eventually(lambda: (tmp_path / "calls").exists() and " cp " in (tmp_path / "calls").read_text())
     assert time.monotonic() - began < 30
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
     assert list(scratch.iterdir()) == []

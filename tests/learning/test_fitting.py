@@ -9,12 +9,12 @@ import csv
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from command_line import curate
 
 from hpc_curate import cli, search
 from hpc_curate import plan as plans
@@ -51,13 +51,6 @@ def videos(footage: Path, ffmpeg: str, tmp_path_factory: pytest.TempPathFactory)
         encode = ["-c:v", "libx264", "-preset", "veryfast", "-threads", "1", folder / f"{name}.mp4"]
         subprocess.run([ffmpeg, "-v", "error", *cut, *encode], check=True)
     return folder
-
-
-def curate(*arguments: str) -> str:
-    """Run the command line as a user would."""
-    done = subprocess.run([sys.executable, "-m", "hpc_curate", *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")

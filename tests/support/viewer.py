@@ -7,13 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import eventually
 
 COMMAND = [sys.executable, "-c", "import sys; from hpc_curate.cli import main; sys.exit(main())", "browse"]
 PATIENCE_S = 120  # a busy machine, and torch is loaded at the first search for words
@@ -56,17 +56,15 @@ def chromium(profile: Path) -> Iterator[Any]:
 
 
 def until(true: Callable[[], Any]) -> Any:
-    """What it returns as soon as that is true."""
-    end = time.monotonic() + PATIENCE_S
-    while True:
+    """What it returns as soon as that is true of the page."""
+
+    def drawn() -> Any:
         try:
-            found = true()
+            return true()
         except Exception:  # the page is being drawn anew
-            found = None
-        if found or time.monotonic() > end:
-            assert found
-            return found
-        time.sleep(0.2)
+            return None
+
+    return eventually(drawn, PATIENCE_S)
 
 
 class Page:

@@ -2,11 +2,15 @@
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
-def eventually(condition: Callable[[], object], within_s: float = 150) -> None:
-    """Return as soon as the condition holds; fail if it does not in time."""
+def eventually(condition: Callable[[], T], within_s: float = 150) -> T:
+    """What the condition returns, as soon as that is true; fails if it is not in time."""
     end = time.monotonic() + within_s
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < end, f"not so after {within_s} s"
         time.sleep(0.1)
+    return found
