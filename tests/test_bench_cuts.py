@@ -1,27 +1,9 @@
 """The yardstick itself: what tools/bench_cuts.py counts as found, missed and false."""
 
-import importlib.util
 import json
-from pathlib import Path
 
+import bench_cuts
 import pytest
-
-SCRIPT = Path(__file__).resolve().parent.parent / "tools" / "bench_cuts.py"
-
-
-@pytest.fixture(scope="module")
-def bench():
-    import sys
-
-    spec = importlib.util.spec_from_file_location("bench_cuts", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    sys.path.insert(0, str(SCRIPT.parent))
-    spec.loader.exec_module(module)
-    yield module
-    sys.path.remove(str(SCRIPT.parent))
-    del sys.modules[spec.name]
-
 
 LABELS = {
     "hard_cuts": [100, 200, 300],
@@ -44,8 +26,8 @@ LABELS = {
         ([], (0, 3, 0, 0, 2, 0)),
     ],
 )
-def test_what_is_found_missed_and_false(bench, transitions, counts):
-    found = bench.score(transitions, LABELS, tolerance=1)
+def test_what_is_found_missed_and_false(transitions, counts):
+    found = bench_cuts.score(transitions, LABELS, tolerance=1)
     assert (
         found.found,
         found.missed,
@@ -56,37 +38,37 @@ def test_what_is_found_missed_and_false(bench, transitions, counts):
     ) == counts
 
 
-def test_frames_of_gradual_transitions_are_covered_by_ranges(bench):
-    found = bench.score([(396, 411), (605, 606), (600, 600)], LABELS, tolerance=1)
+def test_frames_of_gradual_transitions_are_covered_by_ranges():
+    found = bench_cuts.score([(396, 411), (605, 606), (600, 600)], LABELS, tolerance=1)
     assert (found.gradual_frames, found.covered_frames) == (21 + 11, 11 + 1)
 
 
-def test_alarms_are_counted_by_what_raised_them(bench):
+def test_alarms_are_counted_by_what_raised_them():
     labels = {**LABELS, "distractors": [{"type": "flash", "range": [50, 52]}, {"type": "pan", "range": [150, 160]}]}
-    found = bench.score([(49, 49), (53, 53), (100, 100), (170, 175)], labels, tolerance=1)
+    found = bench_cuts.score([(49, 49), (53, 53), (100, 100), (170, 175)], labels, tolerance=1)
     assert (found.flash_alarms, found.flashes, found.pan_alarms, found.pans) == (1, 1, 0, 1)
     assert (found.false, found.gradual_false) == (2, 1)
 
 
-def test_scores_of_clips_add_up(bench):
-    total = bench.Score(found=8, missed=2) + bench.Score(found=1, false=1, gradual=3)
-    assert total == bench.Score(found=9, missed=2, false=1, gradual=3)
+def test_scores_of_clips_add_up():
+    total = bench_cuts.Score(found=8, missed=2) + bench_cuts.Score(found=1, false=1, gradual=3)
+    assert total == bench_cuts.Score(found=9, missed=2, false=1, gradual=3)
     assert "0.900" in str(total) and "0.818" in str(total)
 
 
-def test_every_clip_of_the_benchmark_has_labels(bench):
-    labels = json.loads(bench.LABELS.read_text())
-    assert all(any(key.endswith(ending) for key in labels) for ending in bench.CLIPS.values())
+def test_every_clip_of_the_benchmark_has_labels():
+    labels = json.loads(bench_cuts.LABELS.read_text())
+    assert all(any(key.endswith(ending) for key in labels) for ending in bench_cuts.CLIPS.values())
 
 
-def test_the_default_finds_what_an_eye_found(bench, footage):
+def test_the_default_finds_what_an_eye_found(footage):
     from hpc_curate.clips.stitch import transitions
     from hpc_curate.stages.shots import Shots
 
-    clips = {path: labels for path, labels in bench.labelled(footage).items() if path.name != "bbb.mp4"}
-    cutters = bench.usable(["adaptive", "gradual"])
-    total = bench.Score()
+    clips = {path: labels for path, labels in bench_cuts.labelled(footage).items() if path.name != "bbb.mp4"}
+    cutters = bench_cuts.usable(["adaptive", "gradual"])
+    total = bench_cuts.Score()
     for path, labels in clips.items():
-        series, _ = bench.scanned(path, cutters, 64)
-        total += bench.score(transitions(cutters, series, Shots.stitch_below), labels, tolerance=1)
+        series, _ = bench_cuts.scanned(path, cutters, 64)
+        total += bench_cuts.score(transitions(cutters, series, Shots.stitch_below), labels, tolerance=1)
     assert (total.found, total.missed, total.false, total.gradual_false) == (6, 0, 0, 0)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+import synthetic_run
 
 from hpc_curate.plan import Plan
 from hpc_curate.run_folder import accounting, books
@@ -16,16 +15,13 @@ from hpc_curate.run_folder.gather import Gather
 from hpc_curate.run_folder.ledger import Ledger
 from hpc_curate.run_folder.state import State
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
 UNITS = 12  # more than are read one by one
 CLIPS = 100  # of a unit
 
 
 @pytest.fixture
-def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+def line(tmp_path: Path) -> Plan:
     """A run that is done as far as embed."""
-    monkeypatch.syspath_prepend(str(TOOLS))
-    synthetic_run: Any = importlib.import_module("synthetic_run")
     synthetic_run.input_table(tmp_path / "videos.parquet", UNITS * synthetic_run.VIDEOS_PER_UNIT)
     plan: Plan = synthetic_run.planned(tmp_path)
     synthetic_run.Synthetic(plan).scored()
