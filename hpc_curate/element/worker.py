@@ -59,6 +59,7 @@ class Element:
     _model: list[Any] = field(default_factory=list)
     _known: dict[str, str | None] = field(default_factory=dict)
     _everything: State | None = None
+    _has_looked: bool = False  # at all units, in this pass over its own
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.plan.paths)
@@ -90,7 +91,7 @@ class Element:
     def _run(self, unit_numbers: Sequence[int]) -> int:
         open_units, left, pause_s = 0, list(unit_numbers), 0.0
         while left:
-            claimed = []
+            claimed, self._has_looked = [], False
             for unit in left:
                 self.check_time()
                 try:
@@ -151,18 +152,19 @@ class Element:
 
     def _look(self) -> State:
         """A task of one unit looks at the records of its own unit, once it is known which merges it is behind; a merge
-        at everything, and so does one that reads all units, once for all that the element does of it."""
+        at everything, and so does one that reads all units, once for all that the element does of it. Where a merge
+        is not ready all units are blocked: one look at everything says so."""
         if isinstance(self.stage, Merge):
             state = State(self.plan, self.ledger, fold=True)
             merged.note(state, self.name)
             return state
         assert isinstance(self.stage, PerUnit)
         if self.stage.units_from is not None:
-            if self._everything is None or self._everything.signature(self.name) is None:
-                self._everything = State(self.plan, self.ledger)
+            if self._everything is None or not (self._has_looked or self._everything.signature(self.name)):
+                self._everything, self._has_looked = State(self.plan, self.ledger), True
             return self._everything
-        if not self._known or None in self._known.values():
-            self._known = merged.signatures(self.plan, self.name)
+        if not self._has_looked and (not self._known or None in self._known.values()):
+            self._known, self._has_looked = merged.signatures(self.plan, self.name), True
         return State(self.plan, self.ledger, verify=False, one_by_one=True, _signatures=dict(self._known))
 
     def _asked(self, state: State, unit: int) -> tuple[str, str]:
@@ -172,10 +174,10 @@ class Element:
             Blocked: what it reads is not there.
         """
         signature = state.signature(self.name)
-        in_the_way = state.in_the_way(self.name) if signature is None or isinstance(self.stage, Merge) else []
+        in_the_way = state.in_the_way(self.name, unit) if signature is None or isinstance(self.stage, Merge) else []
         asked = None if signature is None or in_the_way else state.asked(self.name, unit)
         if signature is None or asked is None:
-            message = "; ".join(in_the_way or state.in_the_way(self.name))
+            message = "; ".join(in_the_way or state.in_the_way(self.name, unit))
             self.ledger.block(self.name, signature or self.plan.static_signature(self.name), unit, message)
             raise Blocked(message)
         return signature, asked

@@ -188,9 +188,10 @@ class State:
             self._records[name] = self.ledger.records(name, signature)
         return self._records[name].get(unit)
 
-    def missing(self, name: str) -> list[int]:
-        """Units that are not done."""
-        return [unit for unit in range(self.plan.steps[name].units) if self.done(name, unit) is None]
+    def missing(self, name: str, among: Sequence[int] | None = None) -> list[int]:
+        """Units that are not done; of those that are named, or of all."""
+        every = range(self.plan.steps[name].units) if among is None else among
+        return [unit for unit in every if self.done(name, unit) is None]
 
     def failed(self, name: str, unit: int) -> Attempt | None:
         """What is known of a unit that ended in failure."""
@@ -205,11 +206,13 @@ class State:
         every = ((unit, self.failed(name, unit)) for unit in range(self.plan.steps[name].units))
         return {unit: attempt for unit, attempt in every if attempt}
 
-    def in_the_way(self, name: str) -> list[str]:
+    def in_the_way(self, name: str, unit: int) -> list[str]:
         """Why a task of this stage cannot start: the stages and units that it waits for, in words."""
-        reasons = []
+        reasons, alone = [], self._same_units(name)
         for before in self.plan.steps[name].waits_for:
-            missing = [] if self.signature(before) is None else self.missing(before)
+            # Who looks at its own unit only must not look at a hundred thousand others to say so.
+            among = [unit] if alone and self._same_units(before) else None
+            missing = [] if self.signature(before) is None else self.missing(before, among)
             open_units = [u for u in missing if not (self.allow_failed and self.failed(before, u))]
             if self.signature(before) is None or open_units:
                 units = ", ".join(map(str, open_units[:10])) + (" ..." if len(open_units) > 10 else "")

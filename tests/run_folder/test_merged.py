@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
+import cProfile
 import json
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import synthetic_run
 
 from hpc_curate import units
 from hpc_curate.element.worker import Allocation, Element
@@ -17,13 +17,6 @@ from hpc_curate.plan import Plan
 from hpc_curate.run_folder import merged
 from hpc_curate.run_folder.ledger import Ledger
 from hpc_curate.run_folder.state import State, kept_hash
-
-SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "synthetic_run.py"
-_spec = importlib.util.spec_from_file_location("synthetic_run", SCRIPT)
-assert _spec and _spec.loader
-synthetic_run: Any = importlib.util.module_from_spec(_spec)
-sys.modules["synthetic_run"] = synthetic_run
-_spec.loader.exec_module(synthetic_run)
 
 UNITS = 5
 
@@ -168,3 +161,23 @@ def test_a_record_says_which_rows_have_an_error(prepared: Any) -> None:
     record = Ledger(plan.paths).record("scan", plan.static_signature("scan"), 0)
     assert record and record.errors == 2
     assert record.in_error == kept_hash(units.all_videos(plan.paths)["video_id"].to_pylist())
+
+
+def test_units_that_wait_for_a_merge_look_at_everything_once_together(line: Plan) -> None:
+    publish_again(line, "gate", 3, errors=1)  # dedup is to be made anew
+
+    def looks(count: int) -> int:
+        with cProfile.Profile() as profile:
+            assert Element(line, "cut", Allocation()).run(range(count)) == count
+        return sum(entry.callcount for entry in profile.getstats() if entry.code is Ledger.records.__code__)
+
+    assert looks(UNITS) == looks(1) > 0
+
+
+def test_a_task_says_which_of_its_own_units_is_in_its_way(line: Plan) -> None:
+    for unit in (1, 2):
+        line.paths.done("scan", line.static_signature("scan"), unit).unlink()
+    state = State(line, Ledger(line.paths), one_by_one=True)
+    assert state.in_the_way("shots", 1) == ["scan: units 1 are missing (0 failed)"]
+    everything = State(line, Ledger(line.paths))
+    assert everything.in_the_way("dedup", 0)[0] == "shots: units 1, 2 are missing (0 failed)"
