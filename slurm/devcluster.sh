@@ -50,12 +50,14 @@ pid_of() {
 }
 
 # start NAME COMMAND...: in the background, in a session of its own, with only what it needs in its environment.
+# Returns when it has become COMMAND, or has died: before, `down` would not know it.
 start() {
   local name=$1
   shift
   setsid env -i PATH="$PATH" HOME="$folder" LANG=C.UTF-8 SLURM_CONF="$conf" "$@" \
     </dev/null >>"$folder/log/$name.out" 2>&1 9>&- &
   echo $! >"$folder/run/$name.pid"
+  until pid_of "$name" >/dev/null || ! kill -0 $! 2>/dev/null; do sleep 0.05; done
 }
 
 # Whether everything started so far still runs, so that nobody waits for what has died.
@@ -100,8 +102,8 @@ SlurmUser=$(id -un)
 SlurmdUser=$(id -un)
 AuthType=auth/munge
 CredType=cred/munge
-# A requeued job waits until its old credential has expired: 120 s if nothing is said.
-AuthInfo=socket=$folder/run/munge.socket,cred_expire=5
+# A requeued job waits until its old credential has expired: 120 s if nothing is said. So long a launch may take.
+AuthInfo=socket=$folder/run/munge.socket,cred_expire=10
 StateSaveLocation=$folder/state
 SlurmdSpoolDir=$folder/spool/%n
 SlurmctldPidFile=$folder/run/slurmctld.own.pid
@@ -116,9 +118,14 @@ SlurmdParameters=config_overrides
 GresTypes=gpu
 MaxArraySize=101
 JobRequeue=1
-MinJobAge=60
+# What ended is remembered for as long as a test may take.
+MinJobAge=900
 KillWait=3
-SlurmdTimeout=20
+# Where all share a few busy cores, who is slow is not gone.
+MessageTimeout=60
+BatchStartTimeout=120
+UnkillableStepTimeout=300
+SlurmdTimeout=300
 ReturnToService=1
 SchedulerParameters=sched_interval=1,sched_min_interval=0,batch_sched_delay=0,bf_interval=1
 PreemptType=preempt/partition_prio
@@ -162,7 +169,7 @@ start_munge() {
   start munged munged --foreground --force --num-threads=2 --key-file="$folder/etc/munge.key" \
     --socket="$folder/run/munge.socket" --pid-file="$folder/run/munged.own.pid" \
     --log-file="$folder/log/munged" --seed-file="$folder/state/munged.seed"
-  wait_for 10 munged munge --socket="$folder/run/munge.socket" --no-input
+  wait_for 120 munged munge --socket="$folder/run/munge.socket" --no-input
 }
 
 start_accounting() {
@@ -172,14 +179,14 @@ start_accounting() {
   start mariadbd mariadbd --no-defaults --datadir="$folder/mariadb" --socket="$folder/run/mariadb.socket" \
     --pid-file="$folder/run/mariadbd.own.pid" --bind-address=127.0.0.1 --port=$((port + 18)) \
     --innodb-buffer-pool-size=64M --innodb-lock-wait-timeout=900
-  wait_for 30 mariadbd "${client[@]}" --execute "SELECT 1"
+  wait_for 120 mariadbd "${client[@]}" --execute "SELECT 1"
   "${client[@]}" --execute "CREATE DATABASE slurm; CREATE USER slurm@'127.0.0.1' IDENTIFIED BY 'slurm';
     CREATE USER slurm@localhost IDENTIFIED BY 'slurm';
     GRANT ALL ON slurm.* TO slurm@'127.0.0.1'; GRANT ALL ON slurm.* TO slurm@localhost"
   write_slurmdbd_conf
   start slurmdbd slurmdbd -D
   # slurmctld refuses to start before slurmdbd has answered once.
-  wait_for 30 slurmdbd sacctmgr --noheader list cluster
+  wait_for 120 slurmdbd sacctmgr --noheader list cluster
   sacctmgr --immediate --quiet add cluster devcluster >/dev/null
   sacctmgr --immediate --quiet add account devaccount Cluster=devcluster >/dev/null
   sacctmgr --immediate --quiet add user "$(id -un)" Account=devaccount >/dev/null
@@ -190,7 +197,7 @@ all_idle() { [ "$(sinfo --noheader --Node --partition=spot --format=%t 2>/dev/nu
 is_up() {
   local name
   for name in munged slurmctld slurmd.n1 slurmd.n2 slurmd.n3 slurmd.n4; do pid_of "$name" >/dev/null || return 1; done
-  timeout 10 scontrol ping >/dev/null 2>&1
+  timeout 60 scontrol ping >/dev/null 2>&1
 }
 
 up() {
@@ -212,7 +219,7 @@ up() {
     $accounting && start_accounting
     start slurmctld slurmctld -D -f "$conf"
     for node in n1 n2 n3 n4; do start "slurmd.$node" slurmd -D -f "$conf" -N "$node"; done
-    wait_for 60 "the cluster" all_idle
+    wait_for 240 "the cluster" all_idle
     trap - EXIT
   elif $accounting && ! pid_of slurmdbd >/dev/null; then
     die "it runs without accounting; take it down first"
@@ -223,10 +230,10 @@ up() {
 
 cancel_jobs() {
   pid_of slurmctld >/dev/null || return 0
-  timeout 10 scancel --user="$(id -un)" 2>/dev/null || return 0
+  timeout 60 scancel --user="$(id -un)" 2>/dev/null || return 0
   local tries
-  for ((tries = 0; tries < 50; tries++)); do
-    [ -z "$(timeout 5 squeue --noheader 2>/dev/null)" ] && return 0
+  for ((tries = 0; tries < 300; tries++)); do
+    [ -z "$(timeout 60 squeue --noheader 2>/dev/null)" ] && return 0
     sleep 0.2
   done
 }
@@ -234,23 +241,32 @@ cancel_jobs() {
 stop() {
   local pid tries
   pid=$(pid_of "$1") || return 0
-  kill "$pid"
-  for ((tries = 0; tries < 100; tries++)); do
+  kill "$pid" 2>/dev/null || true
+  for ((tries = 0; tries < 300; tries++)); do
     pid_of "$1" >/dev/null || return 0
     sleep 0.1
   done
   say "$1 ($pid) does not stop; killed"
   kill -KILL "$pid" 2>/dev/null || true
+  while pid_of "$1" >/dev/null; do sleep 0.1; done
 }
 
 # slurmstepd outlives slurmd on purpose; those of this cluster are known by their environment.
-stop_steps() {
+steps() {
   local process
   for process in /proc/[0-9]*; do
     [ "$(cat "$process/comm" 2>/dev/null)" = slurmstepd ] || continue
-    grep -qzxF "SLURM_CONF=$conf" "$process/environ" 2>/dev/null && kill -KILL "${process#/proc/}" 2>/dev/null
+    grep -qzxF "SLURM_CONF=$conf" "$process/environ" 2>/dev/null && echo "${process#/proc/}"
   done
   return 0
+}
+
+stop_steps() {
+  local pids
+  while mapfile -t pids < <(steps) && ((${#pids[@]})); do
+    kill -KILL "${pids[@]}" 2>/dev/null || true
+    sleep 0.1
+  done
 }
 
 down() {

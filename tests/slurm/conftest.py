@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from waiting import eventually
 
 SCRIPT = Path(__file__).resolve().parents[2] / "slurm" / "devcluster.sh"
 OFFSETS = (17, 18, 19, 101, 102, 103, 104)
@@ -24,6 +25,12 @@ WAITS = """#!/bin/sh
 exec {ffmpeg} "$@"
 """
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
+
+
+@pytest.fixture
+def free_ports() -> int:
+    """The first of a row of ports for another cluster."""
+    return _free_port()
 
 
 def _free_port() -> int:
@@ -74,11 +81,18 @@ def cluster_with_accounting() -> Iterator[dict[str, str]]:
 
 @pytest.fixture
 def slurm(cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """For code that runs in this process: SLURM_CONF is set, and what the test leaves behind is cancelled."""
+    """For code that runs in this process: SLURM_CONF is set, and the next test finds idle nodes and an empty queue."""
     monkeypatch.setenv("SLURM_CONF", cluster["SLURM_CONF"])
     yield
-    subprocess.run(["scancel", "--user", str(os.getuid())], env=cluster, check=True)
+
+    def say(*command: str) -> list[str]:
+        return subprocess.run(command, env=cluster, check=True, capture_output=True, text=True).stdout.split()
+
+    say("scancel", "--user", str(os.getuid()))
+    # A node that is not down cannot be resumed, which is an error.
     subprocess.run(["scontrol", "update", "node=n[1-4]", "state=resume"], env=cluster, stderr=subprocess.DEVNULL)
+    eventually(lambda: not say("squeue", "--noheader"))
+    eventually(lambda: say("sinfo", "--noheader", "--Node", "--partition=spot", "--format=%T") == ["idle"] * 4)
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ def run(cluster, slurm, tmp_path):
 
 
 def test_an_array_gets_two_gpus_a_node(run, tmp_path):
-    script = 'echo "$SLURMD_NODENAME $CUDA_VISIBLE_DEVICES"; sleep 3'
+    # All four hold their GPU until the last has one.
+    script = 'echo "$SLURMD_NODENAME $CUDA_VISIBLE_DEVICES"; sleep 600'
     run("sbatch", "--partition=gpu", "--gres=gpu:1", "--array=0-3", "--output=%a.txt", f"--wrap={script}")
     eventually(lambda: all((tmp_path / f"{i}.txt").is_file() and (tmp_path / f"{i}.txt").read_text() for i in range(4)))
     assert sorted((tmp_path / f"{i}.txt").read_text() for i in range(4)) == ["n1 0\n", "n1 1\n", "n2 0\n", "n2 1\n"]
@@ -49,7 +50,15 @@ def test_a_requeued_job_and_a_job_of_a_dead_node_run_again(run, tmp_path):
     assert starts.read_text().split()[-1] != dead
 
 
-def test_a_spot_job_is_warned_before_it_yields(run, tmp_path):
+@pytest.fixture
+def patient(run):
+    """A grace time in which any machine gets round to what it does then; who heeds the warning is not waited for."""
+    run("scontrol", "update", "PartitionName=spot", "GraceTime=120")
+    yield
+    run("scontrol", "update", "PartitionName=spot", "GraceTime=5")
+
+
+def test_a_spot_job_is_warned_before_it_yields(run, patient, tmp_path):
     # A step, because the first SIGTERM goes to steps; the batch script hears of it when the grace time is over.
     script = "trap 'echo warned >> said' TERM; echo started >> said; while sleep 0.2; do :; done\n"
     (tmp_path / "spot.sh").write_text(script)
@@ -97,12 +106,16 @@ def started(conf):
     return found
 
 
-def test_down_stops_all_it_started(cluster):
+def test_down_stops_all_it_started(cluster, free_ports):
     with tempfile.TemporaryDirectory(prefix="hpc_curate-slurm-", ignore_cleanup_errors=True) as place:
-        environment = {**os.environ, "HPC_CURATE_DEVCLUSTER": f"{place}/c", "HPC_CURATE_DEVCLUSTER_PORT": "16200"}
+        environment = {
+            **os.environ,
+            "HPC_CURATE_DEVCLUSTER": f"{place}/c",
+            "HPC_CURATE_DEVCLUSTER_PORT": str(free_ports),
+        }
         conf = f"{place}/c/etc/slurm.conf"
         subprocess.run(["bash", SCRIPT, "up"], env=environment, check=True)
-        submit = ["sbatch", "--output=/dev/null", "--wrap=sleep 300"]
+        submit = ["sbatch", "--output=/dev/null", "--wrap=sleep 600"]
         subprocess.run(submit, env={**environment, "SLURM_CONF": conf}, check=True)
         eventually(lambda: {"munged", "slurmctld", "slurmd", "slurmstepd", "sleep"} <= set(started(conf)))
         subprocess.run(["bash", SCRIPT, "down"], env=environment, check=True)

@@ -17,7 +17,7 @@ NAME = "hpc-asked-twice"
 
 def array() -> str:
     """Four elements, one at a time, of which the first is taken back while it runs."""
-    command = ["sbatch", "--parsable", f"--job-name={NAME}", "--array=0-3%1", "--output=/dev/null", "--wrap=sleep 300"]
+    command = ["sbatch", "--parsable", f"--job-name={NAME}", "--array=0-3%1", "--output=/dev/null", "--wrap=sleep 900"]
     job = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     first = ["squeue", "--noheader", f"--jobs={job}_0", "--states=RUNNING"]
     eventually(lambda: bool(subprocess.run(first, check=True, capture_output=True).stdout))
