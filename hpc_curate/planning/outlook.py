@@ -25,9 +25,9 @@ from hpc_curate.io.paths import RunPaths
 from hpc_curate.plan import Plan, Step
 from hpc_curate.planning import evidence
 from hpc_curate.planning.evidence import Evidence
-from hpc_curate.planning.proposal import cell, size
+from hpc_curate.planning.proposal import cell
 from hpc_curate.plural import counted
-from hpc_curate.report.text import aligned
+from hpc_curate.report.text import aligned, size
 from hpc_curate.run_folder.ledger import Ledger
 from hpc_curate.run_folder.state import State
 from hpc_curate.run_folder.submissions import RELAY, Submission

@@ -27,7 +27,7 @@ from hpc_curate.planning.evidence import (
     gb_of_units,
 )
 from hpc_curate.plural import counted
-from hpc_curate.report.text import aligned, clock
+from hpc_curate.report.text import aligned, clock, size
 from hpc_curate.run_folder import submissions
 from hpc_curate.run_folder.ledger import Ledger
 from hpc_curate.run_folder.state import State
@@ -307,14 +307,3 @@ def cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:,.4g}" if value < 1e4 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def size(count: float | None) -> str:
-    """Bytes in a table."""
-    if count is None:
-        return "-"
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"

@@ -15,7 +15,7 @@ from hpc_curate.report import charts, shapes
 from hpc_curate.report.asked import changed
 from hpc_curate.report.document import count, document, file_name, section, tiles
 from hpc_curate.report.markup import Child, Markup, join, table, tag
-from hpc_curate.report.text import clock
+from hpc_curate.report.text import clock, size
 from hpc_curate.report.thresholds_page import removed
 from hpc_curate.run_folder import kinds
 from hpc_curate.run_folder.accounting import FAILED, TOTALS
@@ -199,11 +199,10 @@ def _failures(videos: pa.Table, clips: pa.Table) -> Markup | None:
 
 def _tars(tars: pa.Table) -> Markup:
     rows = [
-        [file_name(row["tar"]), count(row["samples"]), shapes.size(row["bytes"])]
-        for row in tars.slice(0, _ROWS).to_pylist()
+        [file_name(row["tar"]), count(row["samples"]), size(row["bytes"])] for row in tars.slice(0, _ROWS).to_pylist()
     ]
     whole = [tag("b", counted(tars.num_rows, "tar")), count(pc.sum(tars["samples"]).as_py() or 0)]
-    rows.append([*whole, shapes.size(pc.sum(tars["bytes"]).as_py() or 0)])
+    rows.append([*whole, size(pc.sum(tars["bytes"]).as_py() or 0)])
     return join([table(["tar", "samples", "size"], rows), _more(tars.num_rows)])
 
 
@@ -222,13 +221,13 @@ def _costs(costs: pa.Table) -> Markup | None:
             r["stage"],
             *(count(r[k]) for k in counts),
             *(clock(r[k]) for k in clocks),
-            shapes.size(r["bytes"]),
+            size(r["bytes"]),
             count(r["files"]),
         ]
         for r in rows
     ]
     total = {key: sum(row[key] for row in rows) for key in (*clocks, "bytes", "files")}
-    whole = ["", "", "", *(clock(total[key]) for key in clocks), shapes.size(total["bytes"]), count(total["files"])]
+    whole = ["", "", "", *(clock(total[key]) for key in clocks), size(total["bytes"]), count(total["files"])]
     return table(
         [*("stage", *counts), *("task h:mm:ss", "CPU", "GPU", "size", "files")], [*lines, [tag("b", "all"), *whole]]
     )

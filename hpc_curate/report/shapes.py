@@ -9,11 +9,10 @@ import pyarrow.compute as pc
 from hpc_curate.report import charts
 from hpc_curate.report.document import count
 from hpc_curate.report.markup import Child, Markup, table, tag
-from hpc_curate.report.text import clock
+from hpc_curate.report.text import clock, size
 from hpc_curate.run_folder.accounting import KEPT
 
 _ROWS = 10  # of a table, the most frequent ones
-_BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 # The shapes that pictures are made in; what lies between two is called by the nearer one.
 _ASPECTS = {"9:16": 9 / 16, "3:4": 3 / 4, "1:1": 1.0, "4:3": 4 / 3, "3:2": 3 / 2, "16:9": 16 / 9, "21:9": 21 / 9}
 
@@ -59,11 +58,6 @@ def inputs(videos: pa.Table) -> Markup:
         seconds, held = (sum(row[name] or 0 for row in rest) for name in ("duration_s_sum", "bytes_sum"))
         rows.append(["others", count(sum(row["count_all"] for row in rest)), _clock(seconds), size(int(held))])
     return table(["codec in container", "videos", "h:mm:ss", "size"], rows)
-
-
-def size(held: int) -> str:
-    """Bytes as they are read: 3.2 GB."""
-    return next((f"{held / unit:,.3g} {name}" for unit, name in _BYTES if held >= unit), f"{held} B")
 
 
 def _clock(seconds: float | None) -> str:

@@ -14,6 +14,7 @@ from hpc_curate.run_folder.accounting import TOTALS
 
 _REASONS = 6  # of one step; the rest is one line
 _WIDEST = 60  # characters of a reason
+_BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 _EFFECT = ("alone", "first", "clips")
 _TERMS = "alone: no other rule rejects them; first: as counted above; in total: whatever else rejects them"
 
@@ -147,6 +148,13 @@ def clock(hours: float | None) -> str:
         return "?"
     seconds = round(hours * 3600)
     return f"{seconds // 3600:,}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
+def size(held: float | None) -> str:
+    """Bytes as they are read: 3.2 GB; a dash where nobody knows."""
+    if held is None:
+        return "-"
+    return next((f"{held / unit:,.3g} {name}" for unit, name in _BYTES if held >= unit), f"{held:.0f} B")
 
 
 def _share(part: int | None, whole: int | None) -> str:

@@ -27,10 +27,6 @@ def test_what_was_never_measured_is_not_drawn():
     assert shapes.lengths(clips().slice(3)) is None
 
 
-def test_bytes_are_read_easily():
-    assert [shapes.size(held) for held in (12, 3_200, 5e9, 2.5e12)] == ["12 B", "3.2 kB", "5 GB", "2.5 TB"]
-
-
 def test_videos_are_counted_by_codec_and_those_nobody_could_open_are_unknown():
     kinds = {"codec": ["h264", "h264", None], "container": ["mov", "mov", None]}
     videos = pa.table({**kinds, "bytes": [1000, 2000, 5], "duration_s": [1800.0, 1800.0, None]})

@@ -115,3 +115,8 @@ def test_rules_of_selections_stand_side_by_side_with_their_thresholds():
 
 def test_wide_characters_take_two_columns():
     assert text.aligned([["日本", "1"], ["abcd", "22"]]).splitlines() == ["日本   1", "abcd  22"]
+
+
+def test_bytes_are_read_easily():
+    assert [text.size(held) for held in (12, 3_200, 5e9, 2.5e12)] == ["12 B", "3.2 kB", "5 GB", "2.5 TB"]
+    assert text.size(None) == "-"
