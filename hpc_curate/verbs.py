@@ -178,9 +178,8 @@ def funnel(given: argparse.Namespace) -> int:
         return 0
     if len(made) > 1:
         return _beside(made, given.output)
-    print(funnels.said(plan))
-    for found in progress.plans(overview.others(plan, standing.queue(plan)), plan.hash):
-        print(f"\n{found}")
+    found = overview.others(plan, standing.queue(plan))
+    print("\n\n".join([*progress.which(found, plan.hash), funnels.said(plan), *progress.plans(found, plan.hash)]))
     return 0
 
 

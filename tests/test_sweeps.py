@@ -113,6 +113,11 @@ def test_the_funnel_counts_what_each_rule_removes_and_several_plans_stand_side_b
         reason: clips for reason, clips in first.items() if reason
     }
     assert all(row["alone"] <= row["first"] <= row["clips"] <= row["judged"] for row in counted["rules"])
+    assert cli.main(["funnel", str(run), "--plan", strict.hash]) == 0
+    first_line, *_, table = capsys.readouterr().out.strip().split("\n\n")
+    told, _, how = first_line.removeprefix(f"plan {strict.hash}: ").partition("; ")
+    assert told.startswith("stage.select.rules.") and "--plan HASH" in how and "--beside HASH" in how
+    assert f"(shown) {told}\n" in table and default.hash in table
     page = run / "both.html"
     assert cli.main(["funnel", str(run), "--beside", strict.hash[:6], "-o", str(page)]) == 0
     said = capsys.readouterr().out

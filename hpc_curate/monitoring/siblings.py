@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from hpc_curate import plan as plans
 from hpc_curate.errors import ConfigError
@@ -19,27 +20,38 @@ _APART = 2  # ... if more settings than this differ there
 
 @dataclass(frozen=True)
 class Sibling:
-    """A plan of a run folder, beside the one that is shown."""
+    """A plan of a run folder."""
 
     plan: str
     created: float  # epoch seconds
     state: str  # running, done, failed, blocked; "?": made by another version
-    differs: tuple[str, ...]  # overrides, or settings, as this plan has them
+    differs: tuple[str, ...]  # from the one shown, and that one from the others: overrides or settings, as this one's
 
 
 def siblings(plan: Plan, state_of: Callable[[Plan], str]) -> list[Sibling]:
     """All plans of the folder, the oldest first; nothing if there is one only."""
-    files = sorted(plan.paths.plans.glob("*.yaml"), key=lambda file: file.stat().st_mtime)
+    files = sorted(plan.paths.plans.glob("*.yaml"), key=lambda file: file.stat().st_mtime)[-_MOST:]
+    if len(files) < 2:
+        return []
+    read = {file: _read(file) for file in files}
+    others = [one for one in read.values() if isinstance(one, Plan) and one.hash != plan.hash]
     found = []
-    for file in files[-_MOST:] if len(files) > 1 else []:
+    for file, one in read.items():
         created = file.stat().st_mtime
-        try:
-            other = plans.load(file)
-        except ConfigError as error:
-            found.append(Sibling(file.stem, created, "?", (str(error),)))
+        if isinstance(one, ConfigError):
+            found.append(Sibling(file.stem, created, "?", (str(one),)))
             continue
-        found.append(Sibling(other.hash, created, state_of(other), tuple(_differs(other, plan))))
+        against = others if one.hash == plan.hash else [plan]
+        differs = dict.fromkeys(word for other in against for word in _differs(one, other))
+        found.append(Sibling(one.hash, created, state_of(one), tuple(differs)))
     return found
+
+
+def _read(file: Path) -> Plan | ConfigError:
+    try:
+        return plans.load(file)
+    except ConfigError as error:
+        return error
 
 
 def _differs(other: Plan, plan: Plan) -> list[str]:

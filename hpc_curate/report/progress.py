@@ -47,8 +47,16 @@ def plans(found: Sequence[Sibling], shown: str) -> list[str]:
     lines = [["plan", "made", "state", "what differs from the one shown"]]
     for one in found:
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.created))
-        lines.append([one.plan, made, one.state, "(shown)" if one.plan == shown else _differences(one)])
+        lines.append([one.plan, made, one.state, ("(shown) " if one.plan == shown else "") + _differences(one)])
     return [aligned(lines, left=4) + "\n--plan HASH, or its first digits, shows another one"]
+
+
+def which(found: Sequence[Sibling], shown: str) -> list[str]:
+    """One line about the plan that is shown of a run folder with several."""
+    if not found:
+        return []
+    own = "".join(f": {_differences(one)}" for one in found if one.plan == shown and one.differs)
+    return [f"plan {shown}{own}; one of several, listed below: --plan HASH shows another, --beside HASH puts it beside"]
 
 
 def lasting(seconds: float | None, days: bool = True) -> str:

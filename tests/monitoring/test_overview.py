@@ -216,6 +216,9 @@ def test_the_plans_of_a_folder_are_told_apart_and_named_by_their_first_digits(
     assert second.hash in text and "cutter.adaptive.threshold=5" in text
     seen = status(second)["plans"]
     assert [one["plan"] for one in seen] == [first.hash, second.hash]
+    rows = {line.split()[0]: line for line in text.splitlines() if line.startswith((first.hash, second.hash))}
+    assert rows[first.hash].endswith("(shown) cutter.adaptive.threshold=3.0")  # how it differs from the others
+    assert rows[second.hash].endswith("  cutter.adaptive.threshold=5.0")
     assert cli.main(["status", str(first.paths.root), "--plan", ""]) == 0
     assert cli.main(["status", str(first.paths.root), "--plan", "zz"]) == 2
     assert "has no plan 'zz'" in capsys.readouterr().err
