@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_line import curate
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -31,14 +31,6 @@ def videos(footage: Path, ffmpeg: str, tmp_path_factory: pytest.TempPathFactory)
         scale = ["-vf", "scale=640:-2", "-c:v", "libx264", "-preset", "ultrafast", folder / f"film{start}.mp4"]
         subprocess.run([*command, *scale], check=True)
     return folder
-
-
-def curate(*arguments: str) -> str:
-    """Run the command line as a user would."""
-    command = [sys.executable, "-c", "import sys; from hpc_curate.cli import main; sys.exit(main())", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def tars(run: Path) -> dict[str, bytes]:

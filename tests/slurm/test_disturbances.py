@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import curate
 from waiting import eventually
 
 from hpc_curate import plan
@@ -122,14 +122,6 @@ def line_to(slurm: None, undisturbed: Path, held_ffmpeg: Path, tmp_path: Path) -
         return line
 
     return make
-
-
-def curate(*arguments: str) -> str:
-    """Run the command line as a user would."""
-    command = [sys.executable, "-m", "hpc_curate", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def published(run: Path) -> dict[str, bytes]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from command_line import curate
 from waiting import eventually
 
 pytestmark = pytest.mark.timeout(900)
@@ -23,13 +22,6 @@ SCORES = (
     *("motion", "shake", "freeze_share", "sharpness", "border_share", "brisque", "blockiness", "watermark_area"),
     *("nsfw_max", "faces", "aesthetic_proxy", "text_area", "clean_share", "utility", "cluster", "sampling_weight"),
 )
-
-
-def curate(*arguments: str) -> str:
-    command = [sys.executable, "-m", "hpc_curate", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_every_scorer_that_needs_no_download_scores_real_footage(slurm: None, footage: Path, tmp_path: Path) -> None:

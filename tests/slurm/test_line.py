@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import curate
 
 from hpc_curate import plan
 
@@ -48,14 +48,6 @@ def settings(*more: str) -> list[str]:
     rules = ["crop_short_side_px=null", "motion=null", "fps=null", "luma_mean=null"]
     lenient = [f"stage.{stage}.rules.{rule}" for stage in ("select", "gate") for rule in rules]
     return [*lenient, "unit.videos=2", "stage.shard.max_samples=4", "resources.embed.gpus=1", *more]
-
-
-def curate(*arguments: str, code: int = 0) -> str:
-    """Run the command line as a user would."""
-    command = [sys.executable, "-c", "import sys; from hpc_curate.cli import main; sys.exit(main())", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout
 
 
 def tars(run: Path) -> dict[str, bytes]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from waiting import eventually
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -26,10 +26,7 @@ def run(cluster: dict[str, str], slurm: None, make_video: Callable[..., Path], t
     told = f"launch.setup=['printenv HF_TOKEN | md5sum >{tmp_path}/told']"
     command = [sys.executable, "-m", "hpc_curate", "run", *words, told]
     subprocess.run(command, check=True, env={**cluster, **SECRETS}, umask=0o022)
-    end = time.monotonic() + 120
-    while not list(tmp_path.glob("run/shots/*/done/00000.json")):
-        assert time.monotonic() < end
-        time.sleep(0.5)
+    eventually(lambda: list(tmp_path.glob("run/shots/*/done/00000.json")))
     return tmp_path / "run"
 
 

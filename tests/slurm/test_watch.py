@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import curate
 
 pytestmark = pytest.mark.timeout(600)
 
 SMALL = ("stage=[scan,shots]", "measure=[exposure]", "cutter=stride", "unit.videos=1", "launch.array_parallelism=2")
 CLUSTER = ("launch=slurm", "launch.cpu_partition=cpu", "launch.grace_s=5", *SMALL)
-
-
-def curate(*arguments: str, code: int = 0) -> str:
-    """Run the command line as a user would."""
-    command = [sys.executable, "-m", "hpc_curate", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout
 
 
 def slurm_says(*command: str) -> str:
