@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 import tempfile
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
@@ -117,11 +116,10 @@ def _note(output: Path, wanted: Wanted, grid: Layout, shown: list[Tile], left_ou
 
 
 class Bar:
-    """How far something is: a bar on a terminal, a line for each tenth in a log."""
+    """How far something is, on a terminal; nothing in a pipe or a log."""
 
     def __init__(self, what: str, total: int, stream: IO[str] = sys.stderr) -> None:
         self.what, self.total, self.stream = what, total, stream
-        self._tenth, self._began = 0, time.monotonic()
 
     def __enter__(self) -> Bar:
         return self
@@ -131,15 +129,8 @@ class Bar:
             print(file=self.stream)
 
     def at(self, number: int) -> None:
-        share = number / self.total
-        if self.stream.isatty():
-            full = round(30 * share)
-            print(
-                f"\r{self.what} {'█' * full}{'·' * (30 - full)} {number}/{self.total}",
-                end="",
-                file=self.stream,
-                flush=True,
-            )
-        elif int(10 * share) > self._tenth:
-            self._tenth = int(10 * share)
-            print(f"{self.what}: {number}/{self.total}, {time.monotonic() - self._began:.0f} s", file=self.stream)
+        if not self.stream.isatty():
+            return
+        full = round(30 * number / self.total)
+        bar = f"{'█' * full}{'·' * (30 - full)}"
+        print(f"\r{self.what} {bar} {number}/{self.total}", end="", file=self.stream, flush=True)

@@ -35,6 +35,12 @@ def test_real_frames_have_the_chances_that_transformers_own_pipeline_gives_them(
         assert model(frame[None]) == pytest.approx([said["nsfw"] + said["gore"]], abs=1e-3)
 
 
+def test_loading_leaves_no_bar_in_a_log(random_vit, capfd):
+    capfd.readouterr()
+    transformers_classifier.load(random_vit, ["nsfw"], Resources(cpus=1))
+    assert "\r" not in capfd.readouterr().err
+
+
 def test_the_stage_scores_with_it(random_vit):
     stage = Safety(model="classifier", weights_path=str(random_vit), unsafe_labels=("nsfw", "normal", "gore"))
     frames = np.zeros((2, 40, 60, 3), np.uint8)

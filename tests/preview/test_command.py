@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from PIL import Image
 from webserver import serving
 
 from hpc_curate import cli
+from hpc_curate.preview import command
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "grid_preview_generation.py"
 H264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-threads", "1")
@@ -140,6 +142,22 @@ def test_what_cannot_be_asked_of_videos_is_said(
     assert said in capsys.readouterr().err
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_bar_is_drawn_over_on_a_terminal_and_never_in_a_log() -> None:
+    drawn = {}
+    for kind in (Terminal, io.StringIO):
+        with command.Bar("tiles", 50, kind()) as bar:
+            for number in range(1, 51):
+                bar.at(number)
+            drawn[kind] = bar.stream.getvalue()
+    assert drawn[Terminal].count("\r") == 50 and drawn[Terminal].endswith(f" {'█' * 30} 50/50")
+    assert drawn[io.StringIO] == ""
+
+
 def test_the_tool_says_what_it_cannot_write_before_it_decodes(tmp_path: Path) -> None:
     words = [sys.executable, TOOL, "--input_dir", tmp_path / "nothing", "--output_video", tmp_path / "folder"]
     done = subprocess.run(words, capture_output=True, text=True)
@@ -150,6 +168,7 @@ def test_the_tool_makes_the_same_grid(make_video: Callable[..., Path], tmp_path:
     make_video("videos/one.mp4")
     shape = ["--cols", "2", "--rows", "1", "--fps", "5"]
     words = ["--input_dir", tmp_path / "videos", "--output_video", tmp_path / "a" / "grid.mp4", "--video_length", "1"]
-    subprocess.run([sys.executable, TOOL, *words, *shape], check=True)
+    done = subprocess.run([sys.executable, TOOL, *words, *shape], check=True, capture_output=True, text=True)
+    assert done.stderr == "" and len(done.stdout.splitlines()) == 1  # no bar in a log
     assert grid(tmp_path / "videos", "-o", tmp_path / "grid.mp4", "--seconds", 1, *shape) == 0
     assert (tmp_path / "grid.mp4").read_bytes() == (tmp_path / "a" / "grid.mp4").read_bytes()
