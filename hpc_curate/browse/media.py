@@ -59,11 +59,6 @@ class Media:
         """`#t=3.5,7.2`, or nothing: for the end of a URL."""
         return "" if self.start_s is None or self.end_s is None else f"#t={self.start_s:.3f},{self.end_s:.3f}"
 
-    @property
-    def is_known_to_browsers(self) -> bool:
-        """Whether they play such a container; of its codec nothing is known."""
-        return self.content_type != _OTHER
-
 
 @dataclass(frozen=True)
 class Answer:

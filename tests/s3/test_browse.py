@@ -2,11 +2,11 @@
 
 import dataclasses
 import shutil
-import time
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from waiting import eventually
 
 from hpc_curate.browse.catalogue import Collection, open_collection
 from hpc_curate.errors import BadInput, EnvironmentFault
@@ -20,8 +20,7 @@ BYTES = bytes(range(256)) * 4000
 
 def listed(of: str, settings: SourceSettings) -> tuple[Collection, dict[str, dict]]:
     collection = open_collection(of, settings)
-    while not collection.progress().done:
-        time.sleep(0.05)
+    eventually(lambda: collection.progress().done)
     return collection, {row["name"]: row for row in collection.catalogue().rows.to_pylist()}
 
 

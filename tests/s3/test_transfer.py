@@ -1,9 +1,9 @@
 """Transfers on a real store."""
 
 import dataclasses
-import time
 
 import pytest
+from waiting import eventually
 
 from hpc_curate.errors import BadInput, EnvironmentFault
 from hpc_curate.io.object_store import ObjectStore
@@ -72,9 +72,7 @@ def test_the_next_video_comes_while_the_first_is_worked_on(s3, tmp_path):
     with Fetcher(scratch, s3.settings) as fetcher:
         path = fetcher.get(first)
         fetcher.prefetch(second)
-        deadline = time.monotonic() + 30
-        while len(list(scratch.glob("*.source.mp4"))) < 2 and time.monotonic() < deadline:
-            time.sleep(0.05)
+        eventually(lambda: len(list(scratch.glob("*.source.mp4"))) == 2)
         assert path.read_bytes() == b"a" * 9
         assert fetcher.get(first) == path, "asked for again, it is not fetched again"
         fetched = fetcher.get(second)
