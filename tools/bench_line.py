@@ -28,11 +28,6 @@ ALIKE = ("stage.cut.crf=22", "stage.cut.preset=veryfast", "stage.select.duplicat
 NO_RULES = ("gate=none", "select=none")
 
 
-def bare(path: Path) -> None:
-    command = [child.ffmpeg(), *child.DEMUX, "-threads", "1", "-i", child.source(path), "-map", "0:V:0"]
-    subprocess.run([*command, "-f", "null", "-"], check=True)
-
-
 def scenedetect(program: str, path: Path, folder: Path) -> None:
     # It calls `ffmpeg` by that name.
     (folder / "bin").mkdir(exist_ok=True)
@@ -66,7 +61,7 @@ def main() -> None:
         subprocess.run([*command, "-map", "0:V:0", "-c", "copy", str(short)], check=True)
         numbers = itertools.count()
         jobs = {
-            "bare decode": lambda: bare(short),
+            "bare decode": lambda: meter.bare_decode(short),
             "PySceneDetect, split": lambda: scenedetect(program, short, folder),
             "the line, launch=local": lambda: line(short, folder / f"run{next(numbers)}"),
         }

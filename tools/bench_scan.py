@@ -52,11 +52,6 @@ def scan(path: Path, stage: Scan) -> Tables:
     return stage.process(None, inputs, item)
 
 
-def bare(path: Path) -> None:
-    command = [child.ffmpeg(), *child.DEMUX, "-threads", "1", "-i", child.source(path), "-map", "0:V:0"]
-    subprocess.run([*command, "-f", "null", "-"], check=True)
-
-
 def scenedetect(program: str, path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         command = [program, "-q", "-i", str(path.absolute()), "-o", folder, "detect-adaptive", "list-scenes"]
@@ -104,7 +99,7 @@ def main() -> None:
 
     made: list[Tables] = []
     jobs: dict[str, Callable[[], object]] = {
-        "bare decode": lambda: bare(args.video),
+        "bare decode": lambda: meter.bare_decode(args.video),
         # Only the last tables are kept: a film's pack is large.
         f"scan ({args.decoder})": lambda: made.__setitem__(slice(None), [scan(args.video, stage)]),
     }

@@ -1,11 +1,21 @@
-"""CPU seconds, wall and memory of work and its children, for the benchmarks."""
+"""CPU seconds and wall of work and its children, for the benchmarks, and what they are compared with."""
 
 from __future__ import annotations
 
 import resource
+import subprocess
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from statistics import median
+
+from hpc_curate.io import child
+
+
+def bare_decode(path: Path) -> None:
+    """The video, decoded by one thread, and nothing else."""
+    command = [child.ffmpeg(), *child.DEMUX, "-threads", "1", "-i", child.source(path), "-map", "0:V:0"]
+    subprocess.run([*command, "-f", "null", "-"], check=True)
 
 
 def measured(work: Callable[[], object]) -> tuple[float, float]:
