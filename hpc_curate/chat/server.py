@@ -26,6 +26,7 @@ _KEY_VARIABLE = "VLLM_API_KEY"  # where vLLM looks; an argument could be read by
 _POLL_S = (0.1, 2.0)  # between looks at a server that starts: at first, and at most
 _STOP_S = 15.0  # between SIGTERM and SIGKILL
 _LAST_LINES = 15
+_LAST_WORDS_S = 10.0  # for what a server said before it ended; what it has started may hold the pipe
 
 
 class Server:
@@ -38,6 +39,7 @@ class Server:
         self.key = secrets.token_urlsafe(24)
         self._endpoint, self._names = endpoint, {"model": model, "revision": revision or "main"}
         self._process: subprocess.Popen[bytes] | None = None
+        self._listener: threading.Thread | None = None
         self._port, self._starts = 0, 0
         self._last: deque[str] = deque(maxlen=_LAST_LINES)
 
@@ -58,6 +60,7 @@ class Server:
         """
         while self._process is None or self._process.poll() is not None:
             if self._process is not None:
+                self._hear_out()
                 log.warning("the server has ended with status %s", self._process.returncode)
             if self._starts > self._endpoint.restarts:
                 raise EnvironmentFault(f"the server died {self._starts} times; its last words: {self._words()}")
@@ -73,6 +76,7 @@ class Server:
             self._process.wait(_STOP_S)
         self._signal(signal.SIGKILL)  # what it has started may still be there
         self._process.wait()
+        self._hear_out()
         self._process = None
 
     def _start(self) -> None:
@@ -95,7 +99,8 @@ class Server:
         except (FileNotFoundError, PermissionError) as error:
             raise ConfigError(f"endpoint.serve: {words[0]} cannot be started: {error.strerror}") from error
         log.info("server: %s, process %d", " ".join(words), self._process.pid)
-        threading.Thread(target=self._listen, args=(self._process,), name="server", daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, args=(self._process,), name="server", daemon=True)
+        self._listener.start()
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
@@ -104,6 +109,11 @@ class Server:
                 text = line.decode(errors="replace").rstrip().replace(self.key, "...")
                 self._last.append(text)
                 log.info("server: %s", text)
+
+    def _hear_out(self) -> None:
+        """Read what a server that has ended said last, before it is told or another one says more."""
+        if self._listener is not None:
+            self._listener.join(_LAST_WORDS_S)
 
     def _wait_until_ready(self) -> None:
         """Until its health check answers; back at once if it has died."""

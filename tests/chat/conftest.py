@@ -2,14 +2,12 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
+from waiting import eventually
 
 PROGRAM = Path(__file__).resolve().parent.parent / "support" / "chat_server.py"
 
@@ -36,25 +34,17 @@ def requests(tmp_path):
 
 
 @pytest.fixture
-def serve(words):
+def serve(words, tmp_path):
     """Starts the server and returns its URL."""
     started = []
 
     def start(key=None, **script):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = str(probe.getsockname()[1])
         environment = {**os.environ, **({"VLLM_API_KEY": key} if key else {})}
-        command = [word.replace("{port}", port) if word == "{port}" else word for word in words(**script)]
+        command = [word.replace("{port}", "0") for word in words(**script)]
         started.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL))
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        for _ in range(600):
-            try:
-                with direct.open(f"http://127.0.0.1:{port}/health", timeout=5):
-                    return f"http://127.0.0.1:{port}/v1"
-            except OSError:
-                time.sleep(0.1)
-        raise AssertionError("the server did not start")
+        written = tmp_path / f"{started[-1].pid}.pid"
+        eventually(lambda: written.exists() and written.read_text().endswith("\n"))
+        return f"http://127.0.0.1:{int(written.read_text())}/v1"
 
     yield start
     for process in started:

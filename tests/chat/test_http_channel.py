@@ -23,7 +23,7 @@ def question(clip):
 
 def ask(url, folder, clips=1, **settings):
     """The results of some questions, by clip."""
-    settings = {"requests_at_once": 8, "timeout_s": 20.0, **settings}
+    settings = {"requests_at_once": 8, "timeout_s": 120.0, **settings}
     channel = Http(Endpoint(url=url, **settings))
     try:
         asking = Asking(channel, Answers(folder / "answers.jsonl"), lambda _, answer: answer.text)
@@ -114,13 +114,14 @@ def test_a_redirect_is_not_followed(serve, tmp_path):
 
 def test_a_server_that_says_nothing_is_given_up(serve, tmp_path):
     with pytest.raises(EnvironmentFault, match="timed out"):
-        ask(serve(slow_s=1000), tmp_path, tries=1, timeout_s=0.3)
+        ask(serve(holds_from=1), tmp_path, tries=1, timeout_s=0.3)
 
 
 def test_the_rate_is_kept(serve, requests, tmp_path):
-    ask(serve(), tmp_path, clips=5, requests_per_minute=300)
-    times = [one["at"] for one in requests()]
-    assert times[-1] - times[0] >= 0.75
+    url, began = serve(), time.time()
+    ask(url, tmp_path, clips=5, requests_per_minute=300)
+    # The first may be long on its way: four gaps lie between the beginning and the last.
+    assert max(one["at"] for one in requests()) - began >= 0.79
 
 
 def test_what_was_answered_is_there_when_the_rest_fails(serve, tmp_path):
@@ -131,10 +132,10 @@ def test_what_was_answered_is_there_when_the_rest_fails(serve, tmp_path):
 
 
 def test_closing_waits_for_nobody(serve, tmp_path):
-    channel = Http(Endpoint(url=serve(slow_s=1000)))
+    channel = Http(Endpoint(url=serve(holds_from=1)))
     channel.send(question(0))
-    began = time.monotonic()
     assert channel.receive(0.2) is None
+    began = time.monotonic()
     channel.close()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < Endpoint.timeout_s / 6
     assert all(thread.daemon for thread in threading.enumerate() if thread.name == "chat")

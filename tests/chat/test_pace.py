@@ -32,11 +32,11 @@ def test_a_pause_is_for_everybody():
 
 def test_who_waits_for_a_turn_is_woken_by_the_end():
     pace = Pace(None)
-    pace.pause(60)
+    pace.pause(600)
     threading.Timer(0.1, pace.close).start()
     began = time.monotonic()
     assert not pace.turn()
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 120
 
 
 def test_back_off_doubles_up_to_a_minute():
@@ -45,8 +45,8 @@ def test_back_off_doubles_up_to_a_minute():
 
 
 def test_retry_after_is_seconds_or_a_date():
-    later = datetime.now(timezone.utc) + timedelta(seconds=100)
+    later = datetime.now(timezone.utc) + timedelta(hours=10)
     assert retry_after_s("7") == 7
-    assert retry_after_s(format_datetime(later, usegmt=True)) == pytest.approx(100, abs=5)
+    assert retry_after_s(format_datetime(later, usegmt=True)) == pytest.approx(36_000, abs=120)
     assert retry_after_s("Wed, 21 Oct 2015 07:28:00 GMT") == 0
     assert [retry_after_s(text) for text in (None, "", "soon", "-3")] == [None] * 4

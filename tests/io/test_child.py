@@ -13,29 +13,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from waiting import eventually
 
 from hpc_curate.errors import ConfigError
 from hpc_curate.io import child
 from hpc_curate.io.child import Child, Limits
 
-AMPLE = Limits(memory_gb=4, cpu_s=20, wall_s=30, file_gb=0.01)
+AMPLE = Limits(memory_gb=4, cpu_s=60, wall_s=200, file_gb=0.01)
 
 
 def shell(script: str) -> list[str]:
     return ["sh", "-c", script]
 
 
-def gone(pid: int, within_s: float = 5.0) -> bool:
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.02)
-    return False
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def test_stdin_goes_in_and_stdout_comes_out() -> None:
@@ -53,10 +48,10 @@ def test_a_child_that_ignores_its_input_is_no_error() -> None:
         ("kill -SEGV $$", AMPLE, "crash (SIGSEGV)"),
         ("kill -ABRT $$", AMPLE, "crash (SIGABRT)"),
         ("kill -KILL $$", AMPLE, "killed (SIGKILL): out of memory?"),
-        ("while :; do :; done", Limits(4, 1, 30, 0.01), "time limit: it used up its CPU seconds"),
-        ("sleep 30", Limits(4, 9, 0.3, 0.01), "time limit: it was still running after its wall-clock limit"),
-        ("trap '' TERM; sleep 30 & wait; sleep 30", Limits(4, 9, 0.3, 0.01), "time limit: it was still running"),
-        ("exec head -c 20000000 /dev/zero > big", Limits(4, 9, 9, 0.001), "size limit: it wrote a file larger"),
+        ("while :; do :; done", Limits(4, 1, 200, 0.01), "time limit: it used up its CPU seconds"),
+        ("sleep 600", Limits(4, 9, 0.3, 0.01), "time limit: it was still running after its wall-clock limit"),
+        ("trap '' TERM; sleep 600 & wait; sleep 600", Limits(4, 9, 0.3, 0.01), "time limit: it was still running"),
+        ("exec head -c 20000000 /dev/zero > big", Limits(4, 60, 200, 0.001), "size limit: it wrote a file larger"),
         ("yes", AMPLE, "size limit: it wrote more than it may"),
         ("echo one >&2; echo '[x @ 0x7f00aa] two' >&2; exit 3", AMPLE, "[x] two"),
         ("printf 'a\\033[2Jb' >&2; exit 3", AMPLE, "a?[2Jb"),
@@ -70,7 +65,7 @@ def test_how_it_failed_is_told_in_one_line(script: str, limits: Limits, reason: 
 
 
 def test_memory_beyond_the_limit_is_refused() -> None:
-    finished = child.run([sys.executable, "-c", "bytearray(3 * 10**9)"], Limits(1, 20, 30, 0.01))
+    finished = child.run([sys.executable, "-c", "bytearray(3 * 10**9)"], replace(AMPLE, memory_gb=1))
     assert child.explain(finished) == "memory limit: it asked for more than it may have"
 
 
@@ -93,17 +88,17 @@ def test_the_tail_of_stderr_is_bounded() -> None:
 
 
 def test_its_whole_group_dies_with_the_context() -> None:
-    with pytest.raises(KeyError), Child(shell("sleep 60 & echo $!; wait"), AMPLE) as running:
+    with pytest.raises(KeyError), Child(shell("sleep 600 & echo $!; wait"), AMPLE) as running:
         grandchild = int(running.stdout.readline())
         raise KeyError
-    assert gone(running.pid) and gone(grandchild)
+    eventually(lambda: gone(running.pid) and gone(grandchild))
 
 
 def test_a_group_that_outlives_its_leader_dies_too() -> None:
-    with Child(shell("sleep 60 >/dev/null 2>&1 & echo $!"), AMPLE) as running:
+    with Child(shell("sleep 600 >/dev/null 2>&1 & echo $!"), AMPLE) as running:
         grandchild = int(running.stdout.read())
         assert running.wait().ok
-    assert gone(grandchild)
+    eventually(lambda: gone(grandchild))
 
 
 def test_inherited_pipes_carry_what_it_writes() -> None:
@@ -119,7 +114,7 @@ def test_inherited_pipes_carry_what_it_writes() -> None:
 def test_a_parent_killed_by_sigkill_takes_the_child_along() -> None:
     script = (
         "from hpc_curate.io.child import Child, Limits\n"
-        "with Child(['sleep', '60'], Limits(4, 60, 60, 1)) as running:\n"
+        "with Child(['sleep', '600'], Limits(4, 60, 600, 1)) as running:\n"
         "    print(running.pid, flush=True)\n"
         "    running.wait()\n"
     )
@@ -128,7 +123,7 @@ def test_a_parent_killed_by_sigkill_takes_the_child_along() -> None:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         parent.send_signal(signal.SIGKILL)
-    assert gone(pid)
+    eventually(lambda: gone(pid))
 
 
 @pytest.mark.parametrize("name", ["HUP", "INT", "KILL", "TERM", "USR1", "USR2"])
@@ -163,12 +158,12 @@ def test_an_exception_between_threads_kills_the_children_that_run_and_starts_no_
         if number == 0:
             raise ValueError("enough")
         (tmp_path / str(number)).touch()
-        child.run(["sleep", "25"], AMPLE)
+        child.run(["sleep", "190"], AMPLE)
 
     began = time.monotonic()
     with pytest.raises(ValueError, match="enough"):
         child.in_threads(work, range(20), 2)
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 150
     assert len(list(tmp_path.iterdir())) < 5
 
 

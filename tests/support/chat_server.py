@@ -2,13 +2,15 @@
 
     chat_server.py PORT FOLDER [SCRIPT]
 
-FOLDER gets `requests.jsonl`, a line per request. SCRIPT is JSON:
+PORT 0 is any that is free. FOLDER gets `requests.jsonl`, a line per request, and `<pid>.pid`, which holds the port of
+a server that listens. SCRIPT is JSON:
 
     statuses      what the first requests are answered with instead: [429, 503]
     retry_after   the header that goes with these
     dies_at       the request at which it dies, once for all servers on this folder
     never_ready   the health check fails
     slow_s        an answer takes up to so long, by chance
+    holds_from    from this request on none is answered, for as long as it lives
     says          the text of every answer; else a digest of the pictures and the words
     wrong_id      answers are said to be to another request
 """
@@ -40,6 +42,10 @@ def seen(content):
     return digest.hexdigest()
 
 
+class Server(ThreadingHTTPServer):
+    request_queue_size = 128  # with five, who asks at once is kept waiting for seconds
+
+
 class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
@@ -59,6 +65,8 @@ class Handler(BaseHTTPRequestHandler):
         if number == SCRIPT.get("dies_at") and not died.exists():
             died.touch()
             os._exit(3)
+        if number >= SCRIPT.get("holds_from", number + 1):
+            threading.Event().wait()
         time.sleep(random.random() * SCRIPT.get("slow_s", 0))
         wanted = os.environ.get("VLLM_API_KEY")
         if wanted and key != f"Bearer {wanted}":
@@ -90,6 +98,6 @@ class Handler(BaseHTTPRequestHandler):
 if __name__ == "__main__":
     print("loading weights", flush=True)
     print("my key is", os.environ.get("VLLM_API_KEY"), flush=True)
-    server = ThreadingHTTPServer(("127.0.0.1", PORT), Handler)
-    (FOLDER / f"{os.getpid()}.pid").touch()
+    server = Server(("127.0.0.1", PORT), Handler)
+    (FOLDER / f"{os.getpid()}.pid").write_text(f"{server.server_port}\n")
     server.serve_forever()
