@@ -15,7 +15,9 @@ INTERRUPTED = "interrupted"  # by its user, on this machine
 INNOCENT = {PREEMPTED, NODE_FAIL, CANCELLED}  # that say nothing about what the worker was at
 
 # In the words of slurmstepd and srun; the first that matches counts. Ours and those of the data never begin like this.
-_SLURM = re.compile(r"^(?:slurmstepd|slurmd|srun)[^:\n]*: .*$", re.MULTILINE)
+# Since Slurm 24.11 the first says when, and not who.
+_STAMP = r"\[\d{4}-\d\d-\d\dT[\d:.]+\] (?=error: |fatal: )"
+_SLURM = re.compile(rf"^(?:(?:slurmstepd|slurmd|srun)[^:\n]*: |{_STAMP}).*$", re.MULTILINE)
 _LOG_WORDS = (
     (OOM, re.compile(r"oom[-_ ]kill|OOM Killed|Out Of Memory|exceeded \w*\s?memory limit|Exceeded job memory", re.I)),
     (TIMEOUT, re.compile(r"DUE TO TIME LIMIT")),
@@ -41,7 +43,9 @@ _HEEDED = re.compile(r"^\S+ \S+ WARNING \w+: (?:stopped by SIG|the walltime is n
 # A line without news: of the wrapper, of a shell that reports the same once more, or the frame of a traceback.
 _NO_NEWS = re.compile(r"^(?:\s|$|submitit |Traceback |During handling of|The above exception)")
 _NO_REASON = re.compile(r"task\S* .*(?:Exited with|Terminated|Killed)|Job step aborted|got SIGCONT|forcing job|launch")
-_AT = re.compile(r"^\S+ \S+ (?:DEBUG|INFO|WARNING|ERROR|CRITICAL) |^hpc_curate\.errors\.|(?<=^slurmstepd)-[^:\s]+")
+_AT = re.compile(
+    r"^\S+ \S+ (?:DEBUG|INFO|WARNING|ERROR|CRITICAL) |^hpc_curate\.errors\.|(?<=^slurmstepd)-[^:\s]+|^" + _STAMP
+)
 _FAILED = re.compile(r"^Traceback |^\S+ \S+ ERROR |\bFATAL\b|Exited with exit code", re.MULTILINE)
 
 

@@ -43,6 +43,12 @@ OOM_NEWER = (
 )
 OOM_SRUN = "srun: error: n3: task 0: Out Of Memory\n"
 OOM_POLLED = "slurmstepd: error: StepId=9.0 exceeded memory limit (2097152 > 1048576), being killed\n"
+# Of Slurm 24.11 and later.
+STAMP = "[2026-11-23T04:19:48.327] error: "
+PREEMPTED_STAMPED = STAMP + "*** JOB 9 ON n1 CANCELLED AT 2026-11-23T04:19:48 DUE TO PREEMPTION ***\n"
+TIME_LIMIT_STAMPED = STAMP + "*** STEP 9.0 ON n1 CANCELLED AT 2026-11-23T04:19:48 DUE TO TIME LIMIT ***\n"
+SCANCEL_STAMPED = STAMP + "*** JOB 9 ON n1 CANCELLED AT 2026-11-23T04:19:48 DUE to SIGNAL Terminated ***\n"
+OOM_STAMPED = STAMP + "Detected 1 oom_kill event in StepId=9.0. Some of the step tasks have been OOM Killed.\n"
 KILLED = "srun: error: n3: task 0: Killed\n"
 
 
@@ -58,6 +64,10 @@ KILLED = "srun: error: n3: task 0: Killed\n"
         (OOM_NEWER, "oom"),
         (OOM_SRUN, "oom"),
         (OOM_POLLED, "oom"),
+        (PREEMPTED_STAMPED, "preempted"),
+        (TIME_LIMIT_STAMPED, "timeout"),
+        (SCANCEL_STAMPED, "cancelled"),
+        (OOM_STAMPED, "oom"),
         (KILLED, "unknown"),
         ("", "unknown"),
         (KILLED + OOM_CGROUP + SCANCEL, "oom"),

@@ -28,6 +28,7 @@ IMPORT = (
 )
 IMAGE = "FATAL:   could not open image /images/gone.sif: no such file or directory\n" + EXIT
 NO_PYTHON = "slurmstepd-n3: error: execve(): /opt/python: No such file or directory\n" + EXIT
+NO_PYTHON_STAMPED = "[2026-11-23T04:19:48.327] error: execve(): /opt/python: No such file or directory\n" + EXIT
 OTHER_CODE = START + "2026-11-23 07:52:29,366 ERROR hpc-scan-1 was queued by other code than what runs here\n" + EXIT
 OOM = START + "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=100.0.\n"
 KILLED = START + "srun: error: n3: task 0: Killed\n"
@@ -67,6 +68,7 @@ def scan(said: str) -> dict[str, Any]:
         (IMPORT, "ModuleNotFoundError: No module named 'av'"),
         (IMAGE, "FATAL:   could not open image /images/gone.sif: no such file or directory"),
         (NO_PYTHON, "slurmstepd: error: execve(): /opt/python: No such file or directory"),
+        (NO_PYTHON_STAMPED, "error: execve(): /opt/python: No such file or directory"),
         (OTHER_CODE, "hpc-scan-1 was queued by other code than what runs here"),
         (IMPORT + KILLED, ""),
         (KILLED, ""),
