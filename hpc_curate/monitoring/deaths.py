@@ -25,6 +25,7 @@ NEVER_STARTED = "never_started"  # a cause: it left the queue, and there is no l
 
 _HOST = re.compile(r"\bhostname=([^,)\s]+)")
 _WENT_WELL = "Job completed successfully"
+_CTRL_C = "KeyboardInterrupt"  # of an interpreter that has not come to our own code yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,4 +123,6 @@ def _death(worker: _Worker, logs: list[Path], is_over: bool) -> Death | None:
     is_over |= worker.submission.here and socket.gethostname() in _HOST.findall(text)
     if not (is_over or reason or cause != causes.UNKNOWN):
         return None
+    if worker.submission.word and cause == causes.UNKNOWN and reason in ("", _CTRL_C):
+        cause, reason = causes.INTERRUPTED, ""
     return Death(worker.job, cause if logs else NEVER_STARTED, reason, tuple(logs))

@@ -157,6 +157,23 @@ def test_a_process_of_this_machine_that_is_gone_is_dead_and_one_of_another_may_b
     assert (seen["causes"], seen["pending"]) == ({"unknown": 1}, 1)
 
 
+def test_a_process_that_was_interrupted_while_it_started_did_not_fail(prepared: Callable[..., Plan]) -> None:
+    line = prepared("stage=[scan]", "launch=local", units=3)
+    gone = str(2**22 + os.getpid())
+    made = submissions.prepare(line, "scan", [(0,), (1,), (2,)], here=True)
+    pids = tuple(f"{gone}{number}" for number in range(3))
+    submissions.write(line.paths, replace(made, job_id=f"local-{pids[0]}", pids=pids, word="interrupted"))
+    folder = line.paths.logs("scan")
+    folder.mkdir(parents=True)
+    begun = START.replace("n3", socket.gethostname())
+    importing = 'Traceback (most recent call last):\n  File "textwrap.py", line 435, in dedent\nKeyboardInterrupt\n'
+    for pid, text in zip(pids, (importing, begun, IMPORT), strict=True):
+        (folder / f"{pid}_0_log.out").write_text(text)
+    seen = _look(line)
+    assert seen["causes"] == {"interrupted": 2}
+    assert seen["reasons"] == {"ModuleNotFoundError: No module named 'av'": [2]}
+
+
 def _look(line: Plan) -> dict[str, Any]:
     from dataclasses import asdict
 
