@@ -11,7 +11,6 @@ import io
 import json
 import shutil
 import subprocess
-import sys
 import tarfile
 from collections import Counter
 from dataclasses import replace
@@ -20,6 +19,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from command_line import curate
 
 from hpc_curate import plan as plans
 from hpc_curate.io import child
@@ -95,13 +95,6 @@ def run(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def found(run: Path) -> books.Books:
     return books.read(plans.load_latest(run))
-
-
-def curate(*arguments: str) -> str:
-    """Run the command line as a user would."""
-    done = subprocess.run([sys.executable, "-m", "hpc_curate", *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def product(run: Path) -> dict[str, bytes]:
