@@ -27,8 +27,9 @@ from hpc_curate.errors import (
     Superseded,
     UnitFailed,
 )
+from hpc_curate.io.silence import Silence
 from hpc_curate.monitoring import causes
-from hpc_curate.run_folder import claims, merged
+from hpc_curate.run_folder import claims, merged, submissions
 from hpc_curate.run_folder.ledger import Attempt, Ledger, Record
 from hpc_curate.run_folder.reader import Reader
 from hpc_curate.run_folder.state import State
@@ -59,6 +60,7 @@ class Element:
     _model: list[Any] = field(default_factory=list)
     _known: dict[str, str | None] = field(default_factory=dict)
     _everything: State | None = None
+    _silence: Silence = field(default_factory=Silence)
     _has_looked: bool = False  # at all units, in this pass over its own
 
     def __post_init__(self) -> None:
@@ -225,18 +227,24 @@ class Element:
         return attempt
 
     def _was_taken_away(self, claim: claims.Claim) -> bool:
-        """Whether the worker before was in a job that Slurm ended for reasons of its own, and did not start again."""
+        """Whether the worker before was in a job that Slurm ended for reasons of its own, and did not start again, or
+        was killed because its user had interrupted the run."""
         if claim.found not in ("dead", "lapsed"):
             return False
-        last = self.ledger.attempt(self.name, claim.work.signature, claim.work.unit)
-        return causes.of_logs(self.plan.paths.logs_of(self.name, last.job)) in causes.INNOCENT
+        paths, last = self.plan.paths, self.ledger.attempt(self.name, claim.work.signature, claim.work.unit)
+        if last.job.startswith("local-"):
+            return submissions.was_stopped(submissions.every(paths), last.job)
+        return causes.of_logs(paths.logs_of(self.name, last.job)) in causes.INNOCENT
 
     @contextmanager
     def _reader(self, state: State, unit: int) -> Iterator[Reader]:
         from hpc_curate.io.transfer import Fetcher
 
         settings, turns = config.source(self.plan.settings), self.plan.paths.turns
-        with scratch(self._me(), self.step.resources.scratch) as folder, Fetcher(folder, settings, turns) as fetcher:
+        with (
+            scratch(self._me(), self.step.resources.scratch) as folder,
+            Fetcher(folder, settings, turns, self._silence) as fetcher,
+        ):
             yield Reader(state, self.name, unit, (fetcher, folder))
 
     def _publish(self, record: Record, claim: claims.Claim, attempt: Attempt, cost: Cost) -> None:

@@ -173,5 +173,5 @@ def _cause(attempt: Attempt, logs: Callable[[], Mapping[str, list[Path]]], queue
     told = causes.PREEMPTED if attempt.failure and found == causes.UNKNOWN else found
     if attempt.job == here:
         return told
-    was_stopped = any(one.word for one in queued.submitted if here in one.pids)
-    return causes.INTERRUPTED if told == causes.PREEMPTED or was_stopped else told
+    was_stopped = told == causes.PREEMPTED or submissions.was_stopped(queued.submitted, attempt.job)
+    return causes.INTERRUPTED if was_stopped else told

@@ -118,6 +118,16 @@ def every(paths: RunPaths) -> list[Submission]:
     return sorted(found, key=lambda submission: submission.created)
 
 
+def was_stopped(submitted: Sequence[Submission], job: str) -> bool:
+    """Whether somebody has stopped the process of launch=local that attempts name so; by the last that had its number.
+
+    Args:
+        submitted: oldest first.
+    """
+    last = next((one for one in reversed(submitted) if job.removeprefix("local-") in one.pids), None)
+    return bool(last and last.word)
+
+
 def log_folder(plan: Plan, submission: Submission) -> Path:
     """For the logs of its elements, and for submitit's pickles."""
     return privacy.log_folder(plan.paths.logs(submission.stage, submission.user), plan.settings)
