@@ -55,6 +55,7 @@ class Cut(PerUnit):
     """
 
     name: ClassVar[str] = "cut"
+    version: ClassVar[int] = 2
     incremental: ClassVar[bool] = True
     row_group: ClassVar[dict[str, int]] = {"store": 1}
 
@@ -92,10 +93,10 @@ class Cut(PerUnit):
         return {"rows": ROWS, "store": STORE}
 
     def items(self, inputs: Inputs, asked: Sequence[str]) -> Iterator[Item]:
-        by_video: dict[str, list[str]] = {}
+        by_video: dict[str, list[str]] = {video.video_id: [] for video in inputs.videos()}  # as they are fetched
         for clip in asked:
-            by_video.setdefault(video_of(clip), []).append(clip)
-        for video, clips in sorted(by_video.items()):
+            by_video[video_of(clip)].append(clip)
+        for video, clips in by_video.items():
             for number, start in enumerate(range(0, len(clips), _ITEM_CLIPS)):
                 yield Item(f"{video}-{number:04d}", tuple(clips[start : start + _ITEM_CLIPS]))
 
@@ -104,7 +105,8 @@ class Cut(PerUnit):
         video = next(video for video in inputs.videos() if video.video_id == name)
         facts = next(row for row in inputs.table("videos").to_pylist() if row["video_id"] == name)
         self._refuse(facts)
-        path = inputs.source(video)
+        to_cut = _to_cut(inputs)
+        path = inputs.source(video, lambda one: one.video_id in to_cut)
         clips = inputs.clips(self._columns(), item.ids).to_pylist()
         # One encoder per clip, and as many clips at once as there are cores.
         at_once = max(1, inputs.resources.cpus // self.threads)
@@ -186,6 +188,12 @@ class Cut(PerUnit):
                 picture = Rectangle(*(clip[name] for name in sides))
         span = Span(clip["start_pts"], clip["end_pts"])
         return Wanted(span, clip["frame_count"], encode.even_inside(picture))
+
+
+def _to_cut(inputs: Inputs) -> set[str]:
+    """The videos of the unit with clips that are asked for and not here."""
+    done = set(inputs.earlier("rows")["clip_id"].to_pylist())
+    return {video_of(clip) for clip in inputs.kept() if clip not in done}
 
 
 def _source(facts: dict[str, Any], path: Path) -> Source:

@@ -26,6 +26,8 @@ class Unit:
         self._scratch = folder
         self._paths = {f"v{number}": path for number, path in enumerate(files)}
         self._clips = {}
+        self.ahead = []  # what may be fetched meanwhile
+        self.before = []  # rows of an earlier publication
 
     def clip(self, video, first, frames, **columns):
         base = self._facts(video)["time_base_den"]
@@ -51,7 +53,15 @@ class Unit:
     def clips(self, columns, ids):
         return pa.Table.from_pylist([self._clips[name] for name in ids]).select(["clip_id", *columns])
 
-    def source(self, video):
+    def kept(self):
+        return list(self._clips)
+
+    def earlier(self, name):
+        return pa.Table.from_pylist(self.before, schema=Cut().writes()[name])
+
+    def source(self, video, wanted):
+        after = list(self._paths).index(video.video_id) + 1
+        self.ahead += [one.video_id for one in filter(wanted, self.videos()[after:])][:1]
         if not self._paths[video.video_id].exists():
             raise BadInput("it is gone")
         return self._paths[video.video_id]
@@ -129,9 +139,18 @@ def test_a_bad_clip_is_one_error_and_the_others_go_on(make_video, scratch):
 
 def test_items_are_small_and_of_one_video(make_video, scratch):
     asked = [f"v{n % 2}_{n}_{n + 1}" for n in range(100)]
-    items = list(Cut().items(Unit(scratch), asked))
+    items = list(Cut().items(Unit(scratch, scratch / "one.mp4", scratch / "two.mp4"), asked))
     assert [item.key for item in items] == ["v0-0000", "v0-0001", "v1-0000", "v1-0001"]
     assert sorted(clip for item in items for clip in item.ids) == sorted(asked)
+
+
+def test_only_videos_with_clips_to_cut_are_fetched_ahead_and_in_the_order_of_the_unit(make_video, scratch):
+    film = make_video("film.mp4", "testsrc2=s=64x48:r=10:d=2", *H264)
+    unit = Unit(scratch, *[film] * 12)
+    clips = {video: unit.clip(video, 0, 5) for video in ("v1", "v2", "v5", "v8", "v10")}
+    unit.before = [{"clip_id": clips["v5"]}]
+    cut(unit, Cut(), *(clip for video, clip in clips.items() if video != "v5"))
+    assert unit.ahead == ["v2", "v8", "v10"]
 
 
 def test_the_bytes_do_not_depend_on_how_the_work_is_divided(make_video, scratch):
