@@ -16,7 +16,7 @@ from hpc_curate.io.child import Limits
 from hpc_curate.io.video import Decoding, Policy, VideoFacts, native_grid, pack_grid, probe, small_grid
 from hpc_curate.measures import Frames
 
-LIMITS = Limits(memory_gb=4, cpu_s=60, wall_s=60, file_gb=0.01)
+LIMITS = Limits(memory_gb=4, cpu_s=120, wall_s=200, file_gb=0.01)
 # Red above blue on the left, green above white on the right.
 QUARTERS = (
     "color=red:s=64x32:r=5:d=1[a];color=lime:s=64x32:r=5:d=1[b];color=blue:s=64x32:r=5:d=1[c];"

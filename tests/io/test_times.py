@@ -15,7 +15,7 @@ from hpc_curate.io.child import Limits
 from hpc_curate.io.video import Decoding, Policy, native_grid, pack_grid, probe, small_grid
 from hpc_curate.measures import Frames
 
-LIMITS = Limits(memory_gb=4, cpu_s=60, wall_s=60, file_gb=0.01)
+LIMITS = Limits(memory_gb=4, cpu_s=120, wall_s=200, file_gb=0.01)
 GREYS = "color=black:s=64x48:r={rate}:d=10,geq=lum='20+10*N':cb=128:cr=128,trim=end_frame=20"
 X264 = ["-c:v", "libx264", "-qp", "1", "-pix_fmt", "yuv420p", "-threads", "1", "-color_range", "tv"]
 MakeVideo = Callable[..., Path]

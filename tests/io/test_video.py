@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from waiting import eventually
 
 from hpc_curate.errors import BadInput
 from hpc_curate.io.child import Limits
@@ -22,7 +23,7 @@ from hpc_curate.io.pipes import Clock, Grid, Picture, Pipes
 from hpc_curate.io.video import Decoding, Policy, memory_gb, native_grid, pack_grid, probe, small_grid
 from hpc_curate.measures import Frames
 
-LIMITS = Limits(memory_gb=4, cpu_s=60, wall_s=60, file_gb=0.01)
+LIMITS = Limits(memory_gb=4, cpu_s=120, wall_s=200, file_gb=0.01)
 MakeVideo = Callable[..., Path]
 CONTAINERS = ["3g2", "3gp", "asf", "avi", "f4v", "flv", "gif", "m1v", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg"]
 CONTAINERS += ["ogg", "ogv", "rm", "swf", "vob", "webm", "wmv"]
@@ -95,7 +96,8 @@ def test_no_descriptor_is_left_open(make_video: MakeVideo) -> None:
     decode(path)
     before = len(list(Path("/proc/self/fd").iterdir()))
     decode(path)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    # Threads of tests before may close theirs meanwhile.
+    eventually(lambda: len(list(Path("/proc/self/fd").iterdir())) <= before)
 
 
 def test_damage_is_rejected_by_default(make_video: MakeVideo) -> None:
@@ -135,7 +137,7 @@ def test_a_file_cut_short_is_missing_frames(make_video: MakeVideo) -> None:
 
 def test_a_limit_is_no_damage_that_a_prefix_survives(make_video: MakeVideo) -> None:
     path = make_video("film.mp4", "testsrc=s=640x360:r=25:d=8")
-    hurried = Policy(replace(LIMITS, wall_s=0.05), on_damage="keep_prefix")
+    hurried = Policy(replace(LIMITS, wall_s=0.001), on_damage="keep_prefix")
     with pytest.raises(BadInput, match="time limit"):
         decode(path, hurried)
 
