@@ -141,7 +141,7 @@ def test_planners_at_the_same_time_give_every_video_one_unit(paths):
     for planner in planners:
         planner.start()
     for planner in planners:
-        planner.join(60)
+        planner.join(150)
     assert [planner.exitcode for planner in planners] == [0] * 4
     table = units.all_videos(paths).to_pydict()
     assert sorted(table["uri"]) == [f"/d/{n:04d}.mp4" for n in range(700)]

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not importlib.util.find_spec("yt_dlp"), reason="
 
 
 def settings(**web: object) -> SourceSettings:
-    return SourceSettings(reserve_gb=0.0, web=WebSettings(pause_per_host_s=0.0, tries=1, silence_s=5.0, **web))
+    return SourceSettings(reserve_gb=0.0, web=WebSettings(pause_per_host_s=0.0, tries=1, silence_s=60.0, **web))
 
 
 def test_a_video_comes_with_what_the_site_says_of_it(make_video: Callable[..., Path], tmp_path: Path) -> None:
