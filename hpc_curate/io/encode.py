@@ -37,6 +37,7 @@ _SAME_BYTES = "+bitexact"
 _PRIMARIES = {"bt709", "bt470m", "bt470bg", "smpte170m", "smpte240m", "film", "bt2020"}
 _TRANSFERS = {"bt709", "smpte170m", "smpte240m", "iec61966-2-1", "bt2020-10", "bt2020-12"}
 _MATRICES = {"bt709", "fcc", "bt470bg", "smpte170m", "smpte240m", "bt2020nc"}
+_OF_SCALE = {"bt470bg": "bt470", "bt2020nc": "bt2020"}  # what every version of the filter scale calls them
 _HD_LINES = 720
 
 # swscale without its inexact shortcuts: the same bytes on every processor.
@@ -226,10 +227,20 @@ def _encode_command(source: Source, wanted: Wanted, encoding: Encoding, out: Pat
         *("-filter_threads", "1", "-map", "0:V:0", "-vf", graph(source, wanted, encoding)),
         *_ticks(source),
         *(*coder, "-threads", str(encoding.threads)),
-        *("-bsf:v", f"setts=duration='min(DURATION,{wanted.span.end_pts - wanted.span.start_pts}-PTS)'"),
+        *("-bsf:v", _shown(wanted)),
         *sound(source, wanted.span, encoding),
         *muxed(out),
     ]
+
+
+def _shown(wanted: Wanted) -> str:
+    """How long each picture is shown: as long as the encoder says, or as they mostly are, and never past the end.
+
+    An mp4 whose end is not behind the start of its last picture hides that picture.
+    """
+    length = wanted.span.end_pts - wanted.span.start_pts
+    usual = round(length / wanted.frames)
+    return f"setts=pts=PTS:dts=DTS:duration='min(if(DURATION,DURATION,{usual}),{length}-PTS)'"
 
 
 def graph(source: Source, wanted: Wanted, encoding: Encoding) -> str:
@@ -252,7 +263,8 @@ def graph(source: Source, wanted: Wanted, encoding: Encoding) -> str:
     if source.hdr:
         filters += [f"scale={full}", *_tone_mapped(source)]
     else:
-        filters.append(f"scale={full}:in_color_matrix={matrix}:out_color_matrix={matrix}:out_range=tv")
+        named = _OF_SCALE.get(matrix, matrix)
+        filters.append(f"scale={full}:in_color_matrix={named}:out_color_matrix={named}:out_range=tv")
     filters.append("format=yuv420p")
     if part != Rectangle(0, 0, source.width, source.height):
         filters.append(f"crop={part.width}:{part.height}:{part.x}:{part.y}")

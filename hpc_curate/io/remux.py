@@ -44,7 +44,7 @@ def copy(source: Source, wanted: Wanted, encoding: Encoding, out: Path, toleranc
         raise BadInput(f"{wanted.frames} frames were planned, the source has {frames} packets there")
     shorter = replace(wanted, span=span, frames=frames)
     encode.ffmpeg(_copy_command(source, span, encoding, out), source, encode.limits(source, shorter, seek=True))
-    return encode.check(encode.verify(source, out, shorter), shorter, source)
+    return encode.verify(source, out, shorter)
 
 
 def packets(source: Source, wanted: Wanted) -> list[Packet]:
@@ -77,6 +77,7 @@ def stand_alone(found: list[Packet], span: Span) -> int:
 def _copy_command(source: Source, span: Span, encoding: Encoding, out: Path) -> list[str]:
     start, end = span.start_pts, span.end_pts
     chosen = f"noise=drop='lt(pts,{start})+gte(pts,{end})',setts=pts=PTS-({start}):dts=DTS-({start})"
+    chosen += f":duration='min(DURATION,{end}-PTS)'"
     return [
         *encode.opened(source, span, encode.far(source, span)),
         *("-map", "0:V:0", "-c:v", "copy", "-bsf:v", chosen),

@@ -131,6 +131,44 @@ def test_a_variable_rate_keeps_its_times(make_video, listed, tmp_path):
     assert made.frames == 40
 
 
+@pytest.mark.parametrize(("first", "last"), [(0, 30), (66, 96), (109, 140)])
+def test_a_variable_rate_with_reordered_frames_is_cut_anywhere(make_video, listed, tmp_path, first, last):
+    """An mp4 stores how long frames last in the order of decoding, so that of the last one shown may be any."""
+    graph = "testsrc2=s=64x48:r=25:d=16,select='not(mod(n,7))+lt(mod(n,50),12)'"
+    film = make_video("uneven.mp4", graph, *H264, "-bf", "3", "-fps_mode", "passthrough")
+    base, frames = listed(film, base=Fraction(1, 12800))
+    times = [*(pts for pts, *_ in frames), frames[-1][0] + 512]
+    assert len(frames) == 140
+    of = source(film, base=base)
+    wanted = replace(whole(of, last - first, 0), span=Span(times[first], times[last]))
+    made = encode(of, wanted, LOSSLESS, tmp_path / "clip.mp4")
+    _, clip = listed(tmp_path / "clip.mp4")
+    assert [crc for *_, crc in clip] == [crc for *_, crc in frames[first:last]]
+    assert made.duration_s <= (times[last] - times[first]) / 12800
+
+
+def test_a_last_frame_that_is_held_is_shown_no_longer_than_planned(make_video, listed, tmp_path):
+    """Recordings of a screen often end so; scan lets the last frame last as long as frames mostly do."""
+    held = ("-bsf:v", "setts=duration='if(eq(N,59),3/TB,DURATION)'")
+    film = make_video("held.mp4", "testsrc2=s=64x48:r=30:d=2", *H264, "-bf", "0", *held)
+    of = source(film, base=Fraction(1, 15360))
+    assert encode(of, whole(of, 60, 60 * 512), LOSSLESS, tmp_path / "clip.mp4").duration_s == 2
+    _, frames = listed(tmp_path / "clip.mp4", codec="copy", base=Fraction(1, 15360))
+    assert max(duration for _, duration, _ in frames) == 512
+
+
+def test_frames_without_a_later_time_are_left_out_as_scan_does(make_video, listed, tmp_path):
+    """In some containers two frames have one time."""
+    later = "setts=pts='if(eq(N,70),PREV_OUTPTS,PTS)':dts='if(eq(N,70),PREV_OUTDTS,DTS)'"
+    film = make_video("twice.mkv", "testsrc2=s=64x48:r=25:d=6", *H264, "-bf", "0", "-bsf:v", later)
+    base, frames = listed(film, base=Fraction(1, 1000))
+    assert [pts for pts, *_ in frames[68:72]] == [2720, 2760, 2760, 2840]
+    of = source(film, base=base)
+    made = encode(of, replace(whole(of, 19, 0), span=Span(2600, 3400)), LOSSLESS, tmp_path / "clip.mp4")
+    assert made.frames == 19
+    assert [pts for pts, *_ in listed(tmp_path / "clip.mp4", base=base)[1]][3:6] == [120, 160, 240]
+
+
 def test_the_level_follows_from_the_frame_rate(make_video, described, tmp_path):
     """Timed in ticks, x264 would think of 24000 frames a second and claim the highest level."""
     of = source(make_video("film.mp4", *FILM))
@@ -237,6 +275,15 @@ def test_colours_are_named_as_the_source_or_its_size_says(make_video, described,
     of = source(film, 64, height, Fraction(1, 1000), **facts)
     encode(of, whole(of, 5, 500), LOSSLESS, out)
     assert re.search(rf"yuv420p\(tv, {said}[,)]", described(out))
+
+
+@pytest.mark.parametrize(("matrix", "named"), [("bt470bg", "bt470"), ("bt2020nc", "bt2020"), ("bt709", "bt709")])
+def test_the_scaler_is_told_names_that_all_its_versions_know(matrix, named):
+    """ffmpeg 7 knows PAL by no other, and refuses what it does not know."""
+    of = source(Path("film.mp4"), matrix=matrix)
+    filters = encoder.graph(of, whole(of, 1, 1001), Encoding())
+    assert f"in_color_matrix={named}:out_color_matrix={named}:" in filters
+    assert f":colorspace={matrix}" in filters
 
 
 def test_rgb_sources_keep_their_colours(make_video, pixels, tmp_path):
