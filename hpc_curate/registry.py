@@ -1,4 +1,4 @@
-"""The folders are the registries: one file holds one stage, measure, cutter or source, and shares its name."""
+"""The folders are the registries: one file holds one stage, measure or cutter, and shares its name."""
 
 from __future__ import annotations
 

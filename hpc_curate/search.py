@@ -118,9 +118,8 @@ def nearest_clips(plan: Plan, query: Query, top: int) -> list[tuple[str, float]]
 def _batches(plan: Plan) -> Iterator[pa.Table]:
     """The embeddings of all units that are done."""
     state, writer = State(plan, Ledger(plan.paths)), plan.writers["embedding"]
-    for unit in range(plan.steps[writer].units):
-        record = state.done(writer, unit)
-        for path in state.ledger.outputs(record, "rows") if record else ():
+    for record in state.finished(writer):
+        for path in state.ledger.outputs(record, "rows"):
             for batch in pq.ParquetFile(path).iter_batches(_ROWS, columns=["clip_id", "embedding", "embedding_model"]):
                 yield pa.Table.from_batches([batch])
 

@@ -28,8 +28,8 @@ def edges(plan: Plan) -> pa.Table | None:
     """clip_a, clip_b, similarity and method of a run; None: dedup is not done, or not in the recipe."""
     if "dedup" not in plan.steps:
         return None
-    record = State(plan, Ledger(plan.paths)).done("dedup", 0)
-    return Gather(State(plan, Ledger(plan.paths)), lambda stage: [record]).table("dedup", "edges") if record else None
+    state = State(plan, Ledger(plan.paths))
+    return Gather(state, state.finished).table("dedup", "edges") if state.done("dedup", 0) else None
 
 
 def groups(rows: pa.Table, found: pa.Table) -> list[list[Member]]:

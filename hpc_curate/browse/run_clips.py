@@ -168,8 +168,7 @@ def _with_places(clips: pa.Table, plan: Plan, state: State) -> pa.Table:
     if "pack" not in plan.steps:
         nothing = pa.nulls(clips.num_rows, pa.int64())
         return clips.append_column(_IN_TAR[0], nothing).append_column(_IN_TAR[1], nothing)
-    done = [one for unit in range(plan.steps["pack"].units) if (one := state.done("pack", unit))]
-    packed = Gather(state, lambda stage: done).table("pack", "tars", ["clip_id", *_IN_TAR])
+    packed = Gather(state, state.finished).table("pack", "tars", ["clip_id", *_IN_TAR])
     rows = align.beside(clips["clip_id"].combine_chunks(), packed)
     return _beside(clips, rows.select(_IN_TAR))
 

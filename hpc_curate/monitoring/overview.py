@@ -177,7 +177,7 @@ def _open_units(stage: StageStatus) -> int:
 
 def _stage(state: State, name: str, queue: Queue, now: float) -> StageStatus:
     step = state.plan.steps[name]
-    records = [record for unit in range(step.units) if (record := state.done(name, unit))]
+    records = state.finished(name)
     open_units = standing.of_stage(state, name, queue)
     counts = Counter(one.kind for one in open_units)
     at_work = [_at_work(one, now) for one in open_units if one.kind == RUNNING and one.attempt.began]

@@ -242,9 +242,8 @@ def _rows_given_up(state: State, name: str, data: Counter[str]) -> Iterator[Case
     what = row_errors.what(main)
     chosen, given_up = [], 0
     fetches = "again" in stage.writes()[main].names
-    for unit in range(state.plan.steps[name].units):
-        record = state.done(name, unit)
-        if not record or not (record.errors or fetches):
+    for record in state.finished(name):
+        if not (record.errors or fetches):
             continue
         rows = tables.read_table(state.ledger.outputs(record, main))
         errors = rows["error"].drop_null().to_pylist()
@@ -252,7 +251,7 @@ def _rows_given_up(state: State, name: str, data: Counter[str]) -> Iterator[Case
         mine = again + (_lost(state, rows) if fetches else 0)
         given_up += mine
         data[what] += len(errors) - again
-        chosen += [unit] if mine else []
+        chosen += [record.unit] if mine else []
     if not chosen:
         return
     how = "did not come, or got lost, and may come another time" if fetches else "given up"

@@ -32,8 +32,7 @@ def counts(plan: Plan, stages: Iterable[str]) -> Counter[str]:
     for name in stages:
         table = table_of(plan.steps[name].stage)
         if table:
-            done = (state.done(name, unit) for unit in range(plan.steps[name].units))
-            found[what(table)] += sum(record.errors for record in done if record)
+            found[what(table)] += sum(record.errors for record in state.finished(name))
     return +found
 
 

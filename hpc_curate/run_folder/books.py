@@ -12,7 +12,7 @@ from hpc_curate.errors import ConfigError
 from hpc_curate.plan import Plan
 from hpc_curate.run_folder.accounting import DONE, FAILED, PENDING, UNIT_STATES, Books
 from hpc_curate.run_folder.gather import Gather
-from hpc_curate.run_folder.ledger import Ledger, Record
+from hpc_curate.run_folder.ledger import Ledger
 from hpc_curate.run_folder.state import State
 
 _OPEN_VIDEOS = ("scan", "shots")  # until these are done, nothing is known of a unit's clips
@@ -31,7 +31,7 @@ def read(plan: Plan, columns: Collection[str] | None = None) -> Books:
     if not has_clips(plan):
         raise ConfigError(_no_clips(plan))
     state = State(plan, Ledger(plan.paths))
-    gather = Gather(state, lambda stage: _done(state, stage))
+    gather = Gather(state, state.finished)
     frozen, places = units.all_videos(plan.paths), [n for n in ("tar", "offset") if columns is None or n in columns]
     return Books(
         units=frozen.filter(pc.less(frozen["unit"], plan.units)),
@@ -56,11 +56,6 @@ def _no_clips(plan: Plan) -> str:
             f"hpc-curate status {run} says how far it is, preview and browse show them"
         )
     return f"recipe of plan {plan.hash} stops before there are clips: it needs stages scan and shots"
-
-
-def _done(state: State, stage: str) -> list[Record]:
-    every = (state.done(stage, unit) for unit in range(state.plan.steps[stage].units))
-    return [record for record in every if record is not None]
 
 
 def _columns(plan: Plan, columns: Collection[str] | None) -> dict[str, list[str]]:

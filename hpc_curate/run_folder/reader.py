@@ -298,7 +298,7 @@ class Reader:
     def costs(self) -> pa.Table:
         rows = []
         for name, step in self._state.plan.steps.items():
-            done = [record for unit in range(step.units) if (record := self._state.done(name, unit))]
+            done = self._state.finished(name)
             counts = {key: sum(getattr(record, key) for record in done) for key in ("rows", "errors")}
             hours, cpu = (round(sum(getattr(record, key) for record in done) / 3600, 6) for key in ("seconds", "cpu_s"))
             spent = {"hours": hours, "cpu_hours": cpu, "gpu_hours": hours * step.resources.gpus}

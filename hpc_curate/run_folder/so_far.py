@@ -21,8 +21,7 @@ class SoFar(Reader):
 
     def _records(self, writer: str) -> list[Record]:
         if writer not in self._found:
-            every = (self._state.done(writer, unit) for unit in range(self._state.plan.steps[writer].units))
-            self._found[writer] = [record for record in every if record is not None]
+            self._found[writer] = self._state.finished(writer)
         return self._found[writer]
 
     def has(self, name: str) -> bool:

@@ -188,6 +188,11 @@ class State:
             self._records[name] = self.ledger.records(name, signature)
         return self._records[name].get(unit)
 
+    def finished(self, name: str) -> list[Record]:
+        """The records of all units of a stage that are done."""
+        every = (self.done(name, unit) for unit in range(self.plan.steps[name].units))
+        return [record for record in every if record]
+
     def missing(self, name: str, among: Sequence[int] | None = None) -> list[int]:
         """Units that are not done; of those that are named, or of all."""
         every = range(self.plan.steps[name].units) if among is None else among

@@ -31,7 +31,7 @@ def line(tmp_path: Path) -> Plan:
 @pytest.fixture
 def gather(line: Plan) -> Gather:
     state = State(line, Ledger(line.paths))
-    return Gather(state, lambda stage: [record for unit in range(UNITS) if (record := state.done(stage, unit))])
+    return Gather(state, state.finished)
 
 
 def test_a_table_is_its_units_one_behind_the_other(gather: Gather) -> None:
