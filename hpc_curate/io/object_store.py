@@ -14,7 +14,7 @@ from hpc_curate import credentials
 from hpc_curate.element.faults import environment_faults
 from hpc_curate.errors import BadInput, ConfigError, CurateError, EnvironmentFault, Unavailable
 from hpc_curate.io.awscli import AwsCli
-from hpc_curate.io.patience import Passing, patiently
+from hpc_curate.io.patience import UNREACHED, Passing, Unreached, patiently
 from hpc_curate.io.s5cmd import S5cmd, SourceSettings
 from hpc_curate.io.tool import Tool, ToolFailed, ToolTimeout
 
@@ -205,5 +205,6 @@ _MEANINGS: tuple[tuple[str, type[CurateError], str], ...] = (
         "the store refused the credentials, or there are none; set source.profile, or AWS_ACCESS_KEY_ID and "
         "AWS_SECRET_ACCESS_KEY",
     ),
+    (UNREACHED, Unreached, "the store is not reached"),
     ("no space left|quota|read-only file system|input/output error|stale", EnvironmentFault, "the disk failed"),
 )

@@ -12,9 +12,19 @@ from hpc_curate.errors import Unavailable
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+# As the tools say that nobody is there, or nobody answers.
+UNREACHED = (
+    "(?i)connection refused|no such host|no route to host|network is unreachable|failed to resolve"
+    "|could not connect|i/o timeout|timed out"
+)
+
 
 class Passing(Unavailable):
     """Worth another try."""
+
+
+class Unreached(Passing):
+    """The same: nobody is there. That is a word about the host, not about the video."""
 
 
 def patiently(attempt: Callable[[], T], pauses_s: Iterable[float], stopped: threading.Event) -> T:

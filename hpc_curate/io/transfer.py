@@ -16,6 +16,7 @@ from hpc_curate import sources
 from hpc_curate.element.faults import environment_faults
 from hpc_curate.errors import BadInput, EnvironmentFault, Unavailable
 from hpc_curate.io.s5cmd import SourceSettings
+from hpc_curate.io.silence import Silence
 from hpc_curate.io.turns import Turns
 from hpc_curate.records import Video, local_path, remote
 
@@ -29,8 +30,12 @@ class Fetcher:
     another video, and at the end.
     """
 
-    def __init__(self, scratch: Path, settings: SourceSettings, turns: Path | None = None):
-        """`scratch` is a private, existing folder on the node; in `turns` all who fetch take turns at hosts."""
+    def __init__(
+        self, scratch: Path, settings: SourceSettings, turns: Path | None = None, silence: Silence | None = None
+    ):
+        """`scratch` is a private, existing folder on the node; in `turns` all who fetch take turns at hosts, and
+        `silence` knows which of them were not reached before."""
+        self._silence = silence or Silence()
         self._turns = Turns(turns or scratch / "turns", settings.web.pause_per_host_s)
         self._scratch = scratch
         self._settings = settings
@@ -97,6 +102,10 @@ class Fetcher:
         return None
 
     def _fetch(self, video: Video) -> Path:
+        with self._silence.heeded(video.uri):
+            return self._brought(video)
+
+    def _brought(self, video: Video) -> Path:
         path = self._scratch / f"{video.video_id}.source{_suffix(video.name)}"
         transport = self._transport(video.uri)
         size, version = now = transport.facts(video)

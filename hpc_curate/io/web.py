@@ -21,6 +21,7 @@ from typing import IO
 from hpc_curate import __version__, credentials
 from hpc_curate.element.faults import environment_faults
 from hpc_curate.errors import BadInput, Unavailable
+from hpc_curate.io.patience import Unreached
 from hpc_curate.io.turns import Turns
 from hpc_curate.plural import counted
 
@@ -64,11 +65,11 @@ class Download:
 
 
 class _Transient(Exception):
-    """Worth another try, after `wait_s` at least."""
+    """Worth another try, after `wait_s` at least; `silent` is the host, if it was not reached."""
 
-    def __init__(self, message: str, wait_s: float = 0.0) -> None:
+    def __init__(self, message: str, wait_s: float = 0.0, silent: str | None = None) -> None:
         super().__init__(message)
-        self.wait_s = wait_s
+        self.wait_s, self.silent = wait_s, silent
 
 
 class Web:
@@ -87,6 +88,7 @@ class Web:
 
         Raises:
             BadInput: no such file, too large, or refused.
+            Unreached: its host is not there, however often it was tried.
             Unavailable: it never came whole, however often it was tried, or a private address that is not allowed.
             EnvironmentFault: the disk is full.
         """
@@ -100,7 +102,8 @@ class Web:
             except _Transient as error:
                 shown = credentials.redacted(str(error))
                 if attempt + 1 == self._settings.tries:
-                    raise Unavailable(f"{shown}; tried {counted(attempt + 1, 'time')}") from error
+                    kind = Unreached if error.silent == _parts(url).hostname else Unavailable
+                    raise kind(f"{shown}; tried {counted(attempt + 1, 'time')}") from error
                 wait_s = min(_LONGEST_WAIT_S, max(error.wait_s, 2.0**attempt * self._settings.pause_per_host_s))
                 log.info("%s; trying again in %.1f s", shown, wait_s)
                 if self._stopped.wait(wait_s):
@@ -176,7 +179,7 @@ class Web:
             connection, target = self._connect(parts)
             try:
                 with _at_most(self._settings.patience_s, connection):
-                    _reach(connection)
+                    _reach(connection, parts.hostname)
                     connection.request("GET", target, headers=headers)
                     answer = connection.getresponse()
                 if answer.status not in _MOVED:
@@ -220,7 +223,7 @@ class Web:
         try:
             found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
         except socket.gaierror as error:
-            raise _Transient(f"{host} has no address: {error.strerror}") from error
+            raise _Transient(f"{host} has no address: {error.strerror}", silent=host) from error
         except UnicodeError as error:
             raise BadInput(f"{host} is no name of a host") from error
         private = [address for address in found if not ipaddress.ip_address(address.partition("%")[0]).is_global]
@@ -241,7 +244,7 @@ def _parts(url: str) -> urllib.parse.SplitResult:
     raise BadInput(f"{credentials.redacted(url)} is no web address")
 
 
-def _reach(connection: http.client.HTTPConnection) -> None:
+def _reach(connection: http.client.HTTPConnection, host: str | None) -> None:
     """Connect to a server, or to the proxy; that nobody is there is another word than that somebody broke off.
 
     Raises:
@@ -252,7 +255,8 @@ def _reach(connection: http.client.HTTPConnection) -> None:
     except ssl.SSLError:
         raise
     except OSError as error:
-        raise _Transient(f"{connection.host}:{connection.port} is not reached: {error.strerror or error}") from error
+        said = f"{connection.host}:{connection.port} is not reached: {error.strerror or error}"
+        raise _Transient(said, silent=host) from error
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import pyarrow as pa
 from hpc_curate import credentials, sources
 from hpc_curate.element.faults import environment_faults
 from hpc_curate.errors import BadInput, ConfigError, NotInstalled, Unavailable
-from hpc_curate.io.patience import Passing, patiently
+from hpc_curate.io.patience import Passing, Unreached, patiently
 from hpc_curate.io.s5cmd import SourceSettings
 from hpc_curate.io.turns import Turns
 from hpc_curate.records import Video
@@ -73,15 +73,22 @@ def _hub(what: str) -> Iterator[Any]:
     try:
         with environment_faults(what):
             yield huggingface_hub
+    except errors.LocalEntryNotFoundError as error:  # not there, because it could not be asked for
+        answered = getattr(error.__cause__, "response", None) is not None
+        fault = Passing if answered else Unreached
+        raise fault(f"{what}: the hub does not answer as it should: {_said(error.__cause__ or error)}") from error
     except (errors.EntryNotFoundError, errors.RevisionNotFoundError) as error:
         raise BadInput(f"{what}: there is no such file or revision") from error
     except errors.RepositoryNotFoundError as error:  # also of private ones, without a token
         raise ConfigError(f"{what}: no such dataset, or none for you; HF_TOKEN says who you are") from error
     except (errors.HTTPError, OSError) as error:
-        said = credentials.redacted(" ".join(str(error).split()))[:300]
         status = getattr(getattr(error, "response", None), "status_code", None)
         kind = Unavailable if status in (401, 403) else Passing
-        raise kind(f"{what}: the hub does not answer as it should: {said}") from error
+        raise kind(f"{what}: the hub does not answer as it should: {_said(error)}") from error
+
+
+def _said(error: BaseException) -> str:
+    return credentials.redacted(" ".join(str(error).split()))[:300]
 
 
 class Transport(sources.Transport):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 
 from hpc_curate import sources
 from hpc_curate.errors import BadInput, ConfigError, CurateError, Unavailable
+from hpc_curate.io.patience import UNREACHED, Unreached
 from hpc_curate.io.s5cmd import SourceSettings
 from hpc_curate.io.tool import Tool, ToolFailed
 from hpc_curate.io.turns import Turns
@@ -70,7 +72,8 @@ def _meant(uri: str, error: ToolFailed) -> CurateError:
         return ConfigError(f"{uri}: rclone knows no such remote; rclone listremotes ({error.said})")
     if error.code in _MISSING:
         return BadInput(f"{uri}: there is no such file")
-    return Unavailable(f"{uri}: rclone ended with code {error.code}: {error.said}")
+    kind = Unreached if re.search(UNREACHED, error.said) else Unavailable
+    return kind(f"{uri}: rclone ended with code {error.code}: {error.said}")
 
 
 class Transport(sources.Transport):

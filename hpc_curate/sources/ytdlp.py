@@ -15,6 +15,7 @@ import pyarrow as pa
 from hpc_curate import sources
 from hpc_curate.errors import BadInput, ConfigError, Unavailable
 from hpc_curate.io import child
+from hpc_curate.io.patience import UNREACHED, Unreached
 from hpc_curate.io.s5cmd import SourceSettings
 from hpc_curate.io.tool import Tool, ToolFailed
 from hpc_curate.io.turns import Turns
@@ -99,7 +100,8 @@ class Transport(sources.Transport):
             except ToolFailed as error:
                 if _OF_THE_VIDEO.search(error.said.lower()):
                     raise BadInput(f"{video.uri}: {error.said}") from error
-                raise Unavailable(f"{video.uri}: yt-dlp ended with code {error.code}: {error.said}") from error
+                kind = Unreached if re.search(UNREACHED, error.said) else Unavailable
+                raise kind(f"{video.uri}: yt-dlp ended with code {error.code}: {error.said}") from error
             came = sorted(Path(folder).iterdir())
             if not came:
                 raise BadInput(f"{video.uri}: longer than source.web.longest_s, or larger than source.web.largest_gb")

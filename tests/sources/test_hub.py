@@ -17,6 +17,7 @@ pytest.importorskip("huggingface_hub")
 
 from hpc_curate import sources  # noqa: E402
 from hpc_curate.errors import BadInput, ConfigError, Unavailable  # noqa: E402
+from hpc_curate.io.patience import Unreached  # noqa: E402
 from hpc_curate.io.s5cmd import SourceSettings  # noqa: E402
 from hpc_curate.io.transfer import Fetcher  # noqa: E402
 from hpc_curate.records import Video  # noqa: E402
@@ -30,6 +31,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
     """One dataset, someone/films, as much of the protocol as it takes to list and to fetch."""
 
     answers: ClassVar[list[int]] = []  # statuses that the next files get instead
+    heads: ClassVar[list[int]] = []  # and the next questions about files
 
     def log_message(self, *arguments: Any) -> None:
         pass
@@ -54,7 +56,8 @@ class Hub(http.server.BaseHTTPRequestHandler):
         if name not in FILES:
             self.none("EntryNotFound")
             return
-        status = self.answers.pop(0) if self.answers and self.command == "GET" else 200
+        instead = self.answers if self.command == "GET" else self.heads
+        status = instead.pop(0) if instead else 200
         if status != 200:
             self.send_error(status)
             return
@@ -135,6 +138,22 @@ def test_a_hub_that_is_down_for_a_while_is_asked_again_and_one_that_refuses_is_n
             fetcher.get(video)
         assert Hub.answers == [401]
         Hub.answers.clear()
+    with Fetcher(tmp_path, settings) as fetcher:
+        Hub.heads[:] = [500]  # then the library says that there is no such file here
+        assert fetcher.get(video).read_bytes() == b"one"
+        assert Hub.heads == []
     short = dataclasses.replace(video, bytes=4)
     with Fetcher(tmp_path, settings) as fetcher, pytest.raises(Unavailable, match="3 of 4 bytes came"):
         fetcher.get(short)
+
+
+def test_a_hub_that_is_not_reached_has_not_said_that_there_is_no_such_file(
+    hub: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    settings = dataclasses.replace(SETTINGS, retries=0)
+    video = Video("0123", f"hf://datasets/someone/films@{COMMIT}/train/one.mp4", "one.mp4", 3, "")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # what it says at once then, it says of others after minutes
+    with Fetcher(tmp_path, settings) as fetcher, pytest.raises(Unreached, match="the hub does not answer"):
+        fetcher.get(video)
