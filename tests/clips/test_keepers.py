@@ -57,9 +57,9 @@ def test_nothing_in_nothing_out():
 def test_a_million_clips_and_five_million_edges_take_seconds():
     random = np.random.default_rng(2)
     a, b = random.integers(0, 1_000_000, (2, 5_000_000))
-    began = time.monotonic()
+    began = time.process_time()
     kept, by, _ = resolve(random.permutation(1_000_000), (a, b, np.ones(len(a), np.float32)), 0.9)
-    assert time.monotonic() - began < 60
+    assert time.process_time() - began < 60
     assert ((by >= 0) == ~kept).all()
     assert kept[by[by >= 0]].all()
 

@@ -8,7 +8,7 @@ Commands are JSON objects, a line each on stdin; answers are lines on stdout:
 
 All but RUN may be left out. A fault strikes just before the N-th file operation below RUN, as Python's audit events
 count them, or before the first that is [EVENT, PATTERN of its path]. At the number `poison` the process kills itself
-whenever it comes to it; `slow_s` is how long a square takes.
+whenever it comes to it; `slow_s` is how long the square of 1 takes.
 """
 
 from __future__ import annotations
@@ -174,7 +174,8 @@ def _square(poison: int | None = None, slow_s: float = 0.0) -> Callable[[int], i
     def square(value: int) -> int:
         if value == poison:
             os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(slow_s)
+        if value == 1:
+            time.sleep(slow_s)
         return value * value
 
     return square

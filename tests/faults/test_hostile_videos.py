@@ -30,7 +30,7 @@ from hpc_curate.sources import look, printable
 from hpc_curate.stage import Resources, Tables
 from hpc_curate.stages.scan import Scan
 
-STAGE = Scan({"exposure": Exposure(), "sharpness": Sharpness()}, {"adaptive": Adaptive()}, min_wall_s=20.0)
+STAGE = Scan({"exposure": Exposure(), "sharpness": Sharpness()}, {"adaptive": Adaptive()}, min_wall_s=100.0)
 CANARY = b"canary-d41d8cd98f-of-another-file"
 OK = None  # instead of the pattern of an error
 FRAMES = 50
@@ -108,13 +108,13 @@ def scan(path: Path, scratch: Path) -> Tables:
         return STAGE.process(None, inputs, item)
 
 
-def children() -> list[str]:
+def children() -> set[str]:
     """Processes that this one started and that are still there, zombies included."""
-    mine = []
+    mine = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             if int(stat.read_text().rpartition(")")[2].split()[1]) == os.getpid():
-                mine.append(stat.parent.name)
+                mine.add(stat.parent.name)
     return mine
 
 
@@ -144,10 +144,10 @@ def check(tmp_path: Path) -> Check:
     def run(name: str | bytes, content: bytes | Callable[[Path], object], error: str | None) -> dict[str, Any]:
         path = root / os.fsdecode(name)
         path.write_bytes(content) if isinstance(content, bytes) else content(path)
-        before, began = tree(tmp_path), time.monotonic()
+        before, others, began = tree(tmp_path), children(), time.monotonic()
         tables = scan(path, scratch)
-        assert time.monotonic() - began < 60
-        assert children() == []
+        assert time.monotonic() - began < 90  # it did not hang: that would be ended after 100 s
+        assert children() <= others
         assert tree(tmp_path) == before
         assert CANARY not in everything(tables)
         (row,) = tables["videos"].to_pylist()

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from waiting import eventually
 
 from hpc_curate.element.worker import Allocation, Element
 from hpc_curate.errors import EnvironmentFault, Preempted
@@ -296,7 +298,7 @@ def test_a_worker_stopped_past_its_lease_and_continued_later_publishes_nothing(
     assert sum(toy.do(toy.plan(tmp_path, lease_s=LEASE_S)).values()) == 0
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     worker.send_signal(signal.SIGCONT)
-    _, said = worker.communicate(timeout=60)
+    _, said = worker.communicate(timeout=120)
     assert worker.returncode == 0, said
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == files
     assert published(tmp_path) == undisturbed
@@ -335,9 +337,17 @@ def test_a_worker_that_died_is_relieved_at_once_on_its_machine(tmp_path: Path, u
 def test_a_worker_that_waits_for_another_stops_when_it_is_told_to(tmp_path: Path) -> None:
     line = toy.plan(tmp_path)
     claim(line, "numbers", line.static_signature("numbers"), lease_s=180)
-    element = Element(line, "numbers", Allocation(deadline=time.time() + 2))
+    element = Element(line, "numbers", Allocation())
+
+    def time_is_up() -> None:
+        eventually(lambda: list(tmp_path.glob("numbers/*/done/00001.json")))
+        element.allocation = Allocation(deadline=time.time())
+
+    thread = threading.Thread(target=time_is_up)
+    thread.start()
     with pytest.raises(Preempted, match="walltime"):
         element.run([0, 1])
+    thread.join()
     assert sorted(path.name for path in tmp_path.glob("numbers/*/done/*")) == ["00001.json"]
 
 

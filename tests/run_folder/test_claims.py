@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import eventually
 
 from hpc_curate.errors import Claimed, Superseded
 from hpc_curate.io import tables
@@ -54,7 +55,7 @@ def together(count: int, work: Callable[[int], None]) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(timeout=120)
+        process.join(timeout=250)
     assert [process.exitcode for process in processes] == [0] * count
 
 
@@ -73,7 +74,7 @@ def test_of_workers_that_claim_at_the_same_moment_one_wins(before: str, paths: R
 
     def worker(number: int) -> None:
         for unit in range(rounds):
-            barrier.wait(60)
+            barrier.wait(120)
             try:
                 claim = take(paths, work=replace(WORK, unit=unit))
             except Claimed:
@@ -81,7 +82,7 @@ def test_of_workers_that_claim_at_the_same_moment_one_wins(before: str, paths: R
             claim.check()
             with winners.open("a") as file:
                 file.write(f"{unit}\n")
-        barrier.wait(60)  # who ends is relieved
+        barrier.wait(120)  # who ends is relieved
 
     together(workers, worker)
     assert sorted(map(int, winners.read_text().split())) == list(range(rounds))
@@ -101,7 +102,11 @@ def test_workers_that_claim_release_and_publish_are_never_two_at_a_unit(paths: R
             except Claimed:
                 time.sleep(0.001)
                 continue
-            claim.check()
+            try:
+                claim.check()
+            except Superseded:  # it read the record so long ago that another's later claim was there, for a moment
+                claim.release()
+                continue
             inside.open("x").close()  # fails if another is inside
             with entered.open("a") as file:
                 file.write(f"{number}\n")
@@ -150,10 +155,10 @@ def test_of_another_machine_or_container_only_the_lease_counts(where: dict[str, 
     first = take(paths, "7", started="0", **where)
     with pytest.raises(Claimed):
         take(paths)
-    not_renewed_for(paths, 59)
+    not_renewed_for(paths, 20)
     with pytest.raises(Claimed):
         take(paths)
-    not_renewed_for(paths, 2)
+    not_renewed_for(paths, 41)
     second = take(paths)
     assert (second.found, second.holder.takeovers, second.holder.before) == ("lapsed", 1, (first.token,))
     assert len(files(paths)) == 1
@@ -211,8 +216,10 @@ def test_takeovers_are_counted_over_all_that_were_relieved(paths: RunPaths) -> N
 def test_a_lease_is_renewed_while_its_worker_is_at_the_unit(paths: RunPaths) -> None:
     claim = take(paths, "7", boot="of another machine")
     not_renewed_for(paths, 1000)
+    (path,) = files(paths)
+    before = path.stat().st_mtime
     with claim.renewed(lease_s=0.6):
-        time.sleep(0.3)
+        eventually(lambda: path.stat().st_mtime > before + 900)
         with pytest.raises(Claimed):
             take(paths)
     not_renewed_for(paths, 1000)
