@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from holding import waiting_ffmpeg
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -123,6 +124,14 @@ def make_video(ffmpeg: str, tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture
+def held_ffmpeg(ffmpeg: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file; until it is deleted no ffmpeg of a task does its work, so that the task can be seen running."""
+    program, hold = waiting_ffmpeg(tmp_path, ffmpeg)
+    monkeypatch.setenv("HPC_CURATE_FFMPEG", str(program))
+    return hold
 
 
 @pytest.fixture

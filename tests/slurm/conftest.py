@@ -16,14 +16,6 @@ from waiting import eventually
 
 SCRIPT = Path(__file__).resolve().parents[2] / "slurm" / "devcluster.sh"
 OFFSETS = (17, 18, 19, 101, 102, 103, 104)
-WAITS = """#!/bin/sh
-[ "$1" = -version ] || {{
-  trap '' TERM USR1 USR2
-  while [ -e {hold} ]; do sleep 0.2; done
-  trap - TERM USR1 USR2
-}}
-exec {ffmpeg} "$@"
-"""
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 
 
@@ -93,14 +85,3 @@ def slurm(cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[
     subprocess.run(["scontrol", "update", "node=n[1-4]", "state=resume"], env=cluster, stderr=subprocess.DEVNULL)
     eventually(lambda: not say("squeue", "--noheader"))
     eventually(lambda: say("sinfo", "--noheader", "--Node", "--partition=spot", "--format=%T") == ["idle"] * 4)
-
-
-@pytest.fixture
-def held_ffmpeg(ffmpeg: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file; until it is deleted no ffmpeg of a task does its work, so that the task can be seen running."""
-    hold, program = tmp_path / "hold", tmp_path / "ffmpeg"
-    hold.touch()
-    program.write_text(WAITS.format(hold=hold, ffmpeg=ffmpeg))
-    program.chmod(0o755)
-    monkeypatch.setenv("HPC_CURATE_FFMPEG", str(program))
-    return hold

@@ -74,14 +74,17 @@ def test_near_its_time_limit_it_goes_back_into_the_queue_and_a_cancelled_one_doe
     stopper = Path("bin/hpc-curate")
     real = stopper.read_text()
     stopper.write_text("#!/bin/sh\ntrap 'exit 75' USR1 TERM\ntouch started\nwhile sleep 0.2; do :; done\n")
-    job = sbatch("--time=1", "--signal=USR1@50", str(SCRIPT), "run", "scan", "--unit", "0", wait=False)
+    job = sbatch("--time=60", "--signal=USR1@60", str(SCRIPT), "run", "scan", "--unit", "0", wait=False)
     eventually(Path("started").exists)
     Path("bin/real").write_text(real)
     Path("bin/real").chmod(0o755)
+    # Slurm looks at the limits every 30 s: it warns at once whoever has less than 30 s + 60 s left.
+    subprocess.run(["scontrol", "update", f"JobId={job}", "EndTime=now+90"], check=True)
     eventually(lambda: shown(job, "Restarts") == "1")
-    Path("started").unlink()
+    subprocess.run(["scontrol", "update", f"JobId={job}", "TimeLimit=60"], check=True)
     Path("bin/real").replace(stopper)
-    eventually(lambda: shown(job, "JobState") == "COMPLETED", 150)
+    Path("started").unlink()
+    eventually(lambda: shown(job, "JobState") == "COMPLETED")
     assert missing(line, "scan") == [1]
 
     stopper.write_text("#!/bin/sh\ntrap 'exit 75' USR1 TERM\ntouch started\nwhile sleep 0.2; do :; done\n")
