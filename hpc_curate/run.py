@@ -250,7 +250,11 @@ def _make(places: Mapping[str, str | None], make: Callable[[Path], None]) -> Non
 
 
 def summary(planned: Planned) -> None:
-    """Where to look next; of a sweep that is done, its jobs side by side."""
+    """Where to look next; of a sweep that is done, its jobs side by side.
+
+    Raises:
+        UnitFailed: it is a fetch, and nothing came.
+    """
     plan, last = list(planned.values())[-1]
     kind = plan.settings["launch"]["kind"]
     if last.stages:
@@ -267,10 +271,20 @@ def summary(planned: Planned) -> None:
         if with_clips:
             _results(with_clips)
         elif "fetch" in plan.steps:
-            print(fetched.summary(plan))
+            what_came(plan)
         print(f"done; hpc-curate {'funnel' if with_clips else 'status'} {plan.paths.root}")
         if plan.settings.get("pilot"):
             print("\n" + proposal.text(*proposal.of_run(evidence.whole(plan.paths.root))))
+
+
+def what_came(plan: Plan) -> None:
+    """Of a fetch that is done here, how many videos came, and why others did not.
+
+    Raises:
+        UnitFailed: nothing came.
+    """
+    print(fetched.summary(plan), flush=True)
+    fetched.refuse_if_nothing_came(plan)
 
 
 def _results(made: Sequence[Plan]) -> None:

@@ -67,6 +67,8 @@ def retry(given: argparse.Namespace) -> int:
     if not given.dry_run and not found.is_idle:
         run.log_to_stdout()
         retrying.do(found)
+        if "fetch" in plan.steps and found.plan.settings["launch"]["kind"] in ("inline", "local"):
+            run.what_came(found.plan)
     return 0
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hpc_curate import sources
-from hpc_curate.errors import ConfigError
+from hpc_curate.errors import ConfigError, UnitFailed
 from hpc_curate.io import tables
 from hpc_curate.io.s5cmd import SourceSettings
 from hpc_curate.plural import counted
@@ -63,7 +63,7 @@ def rows(plan: Plan) -> tuple[pa.Table, int]:
     from hpc_curate.run_folder.state import State
 
     state, step = State(plan, Ledger(plan.paths)), plan.steps["fetch"]
-    done = [record for unit in range(step.units) if (record := state.done("fetch", unit))]
+    done = state.finished("fetch")
     files = [path for record in done for path in state.ledger.outputs(record, "videos")]
     return tables.read_table(files, schema=step.stage.writes()["videos"]), step.units - len(done)
 
@@ -97,6 +97,19 @@ def summary(plan: Plan) -> str:
     if again := pc.sum(found["again"]).as_py():
         lines.append(f"  {again} of them may come another time: hpc-curate retry {plan.paths.root}")
     return "\n".join(lines)
+
+
+def refuse_if_nothing_came(plan: Plan) -> None:
+    """Some videos of a list never come; a list of which none does is a failure.
+
+    Raises:
+        UnitFailed: with what to do.
+    """
+    found, _ = rows(plan)
+    if not _came(found).num_rows:
+        again = pc.sum(found["again"]).as_py()
+        retry = f"hpc-curate retry {plan.paths.root} asks again for {counted(again or 0, 'video')}"
+        raise UnitFailed(f"nothing came; {retry if again else 'the same command again changes nothing about that'}")
 
 
 def _by_kind(found: pa.Table, column: str, what: str) -> list[str]:

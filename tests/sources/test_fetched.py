@@ -162,8 +162,9 @@ def test_the_summary_has_a_line_for_each_kind_of_error_and_not_for_each_name(
         lost = [{"uri": f"{url}/{name}.mp4"} for name in ("x1", "x2", "x3")]
         other = [{"uri": f"{url}/{name}.mp4", "sha256": digit * 64} for name, digit in (("a%20b", "0"), ("c", "1"))]
         words = [f"input={listed(tmp_path, *lost, *other)}", f"run_dir={tmp_path / 'raw'}", "launch=inline", *QUICK]
-        assert cli.main(["fetch", *words]) == 0
-    said = capsys.readouterr().out
+        assert cli.main(["fetch", *words]) == 1
+    said, failure = capsys.readouterr()
+    assert failure == "hpc-curate: nothing came; the same command again changes nothing about that\n"
     assert "0 of 5 videos came\n  3 could not be had: the server said 404 File not found\n" in said
     assert "\n  2 could not be had, such as: " in said and said.count("could not be had") == 2
 
@@ -178,11 +179,19 @@ def test_a_private_host_that_a_later_plan_allows_is_asked_by_retry(
         (tmp_path / "list.txt").write_text(f"{url}/film.mp4\n")
         words = ["fetch", f"input={tmp_path / 'list.txt'}", f"run_dir={raw}", "launch=inline"]
         for more in ([], QUICK[:1]):  # what is done stays done
-            assert cli.main([*words, *more]) == 0
-            assert f"1 of them may come another time: hpc-curate retry {raw}" in capsys.readouterr().out
+            assert cli.main([*words, *more]) == 1
+            said, failure = capsys.readouterr()
+            assert f"1 of them may come another time: hpc-curate retry {raw}" in said and "\ndone;" not in said
+            assert failure == f"hpc-curate: nothing came; hpc-curate retry {raw} asks again for 1 video\n"
             assert asked == []
         assert rows_of(raw)["film"]["again"] is True
+        (site / "film.mp4.busy").touch()
+        assert cli.main(["retry", str(raw)]) == 1
+        assert "0 of 1 video came\n" in capsys.readouterr().out
+        (site / "film.mp4.busy").unlink()
+        asked.clear()
         assert cli.main(["retry", str(raw)]) == 0
+        assert "1 of 1 video came\n" in capsys.readouterr().out
         assert asked == ["/film.mp4"] and rows_of(raw)["film"]["error"] is None
 
 
