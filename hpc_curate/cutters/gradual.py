@@ -51,7 +51,8 @@ class Gradual(Cutter):
         if len(tiles) < 2:
             return []
         found: list[tuple[float, int, int]] = []
-        for frames in self._lengths(float(np.median(np.diff(series.times_s)))):
+        # Times are rounded to microseconds: in a stream of finer ticks most frames may come at the same one.
+        for frames in self._lengths(max(float(np.median(np.diff(series.times_s))), 1e-6)):
             found += self._candidates(tiles, frames)
         ranges: list[tuple[int, int]] = []
         for _, first, last in sorted(found, key=lambda one: (-one[0], one[1:])):

@@ -96,6 +96,13 @@ def test_a_video_shorter_than_a_transition_has_none():
         assert Gradual().transitions(Series(pts, pts / 25, {"tiles": np.zeros((count, 96), np.float32)})) == []
 
 
+def test_most_frames_may_come_within_a_microsecond():
+    """A stream of nanoseconds can say so, and one video must not stop the others of its unit."""
+    pts = np.concatenate([np.arange(190), np.arange(1, 11) * 10**9])
+    series = Series(pts, np.round(pts / 1e9, 6), {"tiles": np.zeros((len(pts), 96), np.float32)})
+    assert Gradual().transitions(series) == []
+
+
 def test_the_series_does_not_depend_on_the_runs_that_it_comes_in():
     film = np.concatenate([mixed(A, B, 40), still(B, 31)])
     whole = tile_means(film)
