@@ -30,7 +30,6 @@ from pathlib import Path
 from typing import Any
 
 from hpc_curate.element import task, worker
-from hpc_curate.element.faults import environment_faults
 from hpc_curate.element.worker import Allocation, Element, catch_signals
 from hpc_curate.io import tables
 from hpc_curate.run_folder import claims
@@ -129,22 +128,11 @@ def strike(run: Path, name: str | None, at: int | list[str]) -> Iterator[int]:
 # -- safeguards switched off ---------------------------------------------------------------------------------------
 
 
-def _publish_in_place(path: Path, write: Callable[[Path], None], claim: Any = None) -> None:
-    with environment_faults(str(path)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(path)
-
-
 def _part_in_place(self: Any, stage: Any, part: Path, made: Any) -> None:
     schemas = stage.writes()
     part.mkdir(parents=True, exist_ok=True)
     for name, table in made.items():
         tables.write_table(part / f"{name}.parquet", table, schemas[name], stage.row_group.get(name))
-
-
-def _link_over(temporary: Path, path: Path, me: claims.Holder) -> None:
-    temporary.replace(path)
-    temporary.touch()
 
 
 def _torn_is_an_error(path: Path) -> Any:
