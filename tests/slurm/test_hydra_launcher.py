@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -98,18 +99,23 @@ def test_a_job_does_what_was_asked_when_it_was_queued(words: list[str], checkout
 
 
 def test_a_job_that_is_told_to_stop_goes_back_into_the_queue_and_is_waited_for(
-    words: list[str], tmp_path: Path
+    words: list[str], held_ffmpeg: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    began = start([*words, "unit.videos=4", "work.units=0", "work.stages=scan"])
-    while not list(run.glob("scan/*/parts/00000/*/[!.]*")):
+    began = start([*words, "unit.videos=4", "work.units=0", "work.stages=scan", "launch=slurm", "launch.grace_s=4"])
+
+    def in_flight() -> bool:
         assert began.poll() is None, began.communicate()[0]
-        time.sleep(0.1)
+        return any(json.loads(path.read_text())["item"] for path in run.glob("scan/*/attempts/00000.json"))
+
+    eventually(in_flight)
     (job,) = subprocess.run(["squeue", "-h", "-o", "%i"], check=True, capture_output=True, text=True).stdout.split()
     subprocess.run(["scancel", "--signal=USR2", job], check=True)
+    show = ["scontrol", "-o", "show", "job", job]
+    eventually(lambda: b"Restarts=1" in subprocess.run(show, check=True, stdout=subprocess.PIPE).stdout)
+    held_ffmpeg.unlink()
     said, _ = began.communicate(timeout=300)
     assert began.returncode == 0, said
-    show = ["scontrol", "-o", "show", "job", job]
     eventually(lambda: b"JobState=COMPLETED" in subprocess.run(show, check=True, stdout=subprocess.PIPE).stdout)
     assert b"Restarts=1" in subprocess.run(show, check=True, stdout=subprocess.PIPE).stdout
     line = plan.load_latest(run)
