@@ -25,6 +25,8 @@ _ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_
 _ENDED |= {"PREEMPTED", "REVOKED"}
 _BUSY = re.compile(r"temporarily|timed out|try again|zero bytes", re.IGNORECASE)
 RETRY_AFTER_S = (2.0, 10.0)
+_FILTERS = {f"SQUEUE_{what}" for what in ("ACCOUNT", "LICENSES", "NAMES", "PARTITION", "QOS", "STATES")}
+_JOBS_PER_QUESTION = 5000  # Linux takes 128 KiB in one argument
 
 
 @dataclass(frozen=True)
@@ -115,9 +117,12 @@ def queue(others: Iterable[str] = (), patience: Sequence[float] = RETRY_AFTER_S)
     """
     found, mine = [], privacy.me()
     users = ",".join(dict.fromkeys([mine, *filter(None, others)]))
-    for line in ask(["squeue", "-h", "-r", "-u", users, "-o", "%F|%K|%T|%u|%j"], patience).splitlines():
-        job, index, state, user, name = line.split("|", 4)
-        found.append(Task(job, int(index) if index.isdigit() else 0, name, state, user != mine))
+    # All: also what is in partitions that the site hides.
+    for line in ask(["squeue", "--all", "-h", "-r", "-u", users, "-o", "%F|%K|%T|%u|%j"], patience).splitlines():
+        job, *rest = line.split("|", 4)
+        if len(rest) == 4:  # else the rest of a name that has several lines, which none of ours has
+            index, state, user, name = rest
+            found.append(Task(job, int(index) if index.isdigit() else 0, name, state, user != mine))
     return [task for task in found if not task.ended]
 
 
@@ -141,7 +146,7 @@ def shows_jobs_of_all() -> bool:
 
 def _remembered(names: set[str]) -> Iterator[Task]:
     # Of all jobs: it takes one id or none, and no names. The controller forgets what ended MinJobAge (300 s) ago.
-    for line in ask(["scontrol", "--oneliner", "show", "job"], RETRY_AFTER_S).splitlines():
+    for line in ask(["scontrol", "--all", "--oneliner", "show", "job"], RETRY_AFTER_S).splitlines():
         fields: dict[str, str] = dict(re.findall(r"(\w+)=(\S+)", line)[:40])
         if fields.get("JobName") in names:
             job = fields.get("ArrayJobId", fields["JobId"])
@@ -160,20 +165,24 @@ def _accounted(names: Sequence[str], since: float) -> Iterator[Task]:
 
 
 def states(jobs: Sequence[str]) -> dict[str, str]:
-    """How jobs ended, by one question to accounting; nothing where there is none, or it does not answer."""
-    try:
-        lines = ask(["sacct", "-X", "-n", "-P", f"--jobs={','.join(jobs)}", "--format=JobID,JobName,State"])
-    except SchedulerError:
-        return {}
-    return {line.split("|")[0]: line.split("|")[-1] for line in lines.splitlines()}
+    """How jobs ended, by accounting; nothing where there is none, or it does not answer."""
+    found: dict[str, str] = {}
+    for start in range(0, len(jobs), _JOBS_PER_QUESTION):
+        asked = ",".join(jobs[start : start + _JOBS_PER_QUESTION])
+        try:
+            lines = ask(["sacct", "-X", "-n", "-P", f"--jobs={asked}", "--format=JobID,JobName,State"]).splitlines()
+        except SchedulerError:
+            return found
+        found.update({line.split("|")[0]: line.split("|")[-1] for line in lines})
+    return found
 
 
 def _indices(text: str) -> Iterator[int]:
-    """`3-5,9%2`: the elements of an array that one line stands for."""
+    """`3-5,9%2`, or `0-12:2`: the elements of an array that one line stands for."""
     for part in text.partition("%")[0].split(","):
-        first, _, last = part.partition("-")
-        if first.isdigit():
-            yield from range(int(first), int(last or first) + 1)
+        if found := re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part):
+            first, last, step = found.groups()
+            yield from range(int(first), int(last or first) + 1, int(step or 1))
 
 
 def by_name(tasks: Iterable[Task]) -> dict[str, list[Task]]:
@@ -234,12 +243,18 @@ def ask(argv: Sequence[str], patience: Sequence[float] = ()) -> str:
             time.sleep(wait_s)
     if shutil.which(argv[0]) is None:
         raise SchedulerError(f"{argv[0]} is not on this machine's PATH; use launch=local, or go to a login node")
-    # Else Slurm shortens the list of an array's elements.
-    environment = {**os.environ, "SLURM_BITSTR_LEN": "0"}
+    # What people have set to see less for themselves; and Slurm would shorten the list of an array's elements.
+    environment = {name: value for name, value in os.environ.items() if name not in _FILTERS}
+    environment["SLURM_BITSTR_LEN"] = "0"
+    # Of the jobs of others there are names, paths and comments in whatever encoding these had.
     try:
-        answer = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, env=environment)
+        answer = subprocess.run(
+            argv, capture_output=True, encoding="utf-8", errors="replace", timeout=60, check=False, env=environment
+        )
     except subprocess.TimeoutExpired as error:
         raise SchedulerError(f"{argv[0]} did not answer within 60 s; nothing was queued, try again") from error
+    except OSError as error:
+        raise SchedulerError(f"{argv[0]} could not be started: {error.strerror}") from error
     if answer.returncode:
         raise SchedulerError(f"{argv[0]}: {answer.stderr.strip() or f'exit code {answer.returncode}'}")
     return answer.stdout
