@@ -222,25 +222,30 @@ def _run_slots(plan: Plan, name: str, missing: Sequence[int]) -> None:
     submission = submissions.prepare(plan, name, submissions.deal(missing, slots), gpus=gpus, here=True)
     executor = submitit.LocalExecutor(folder=submissions.log_folder(plan, submission))
     executor.update_parameters(timeout_min=7 * 24 * 60, stderr_to_stdout=True)
-    with privacy.written_by_me_alone(), _quiet(executor.folder):
-        jobs = [
-            executor.submit(element, str(plan.file), name, submission.name, str(index))
-            for index in range(len(submission.elements))
-        ]
-    pids = tuple(str(job.job_id) for job in jobs)
-    submission = replace(submission, job_id=f"local-{pids[0]}", pids=pids)
-    submissions.write(plan.paths, submission)
+    jobs: list[submitit.Job[None]] = []
     try:
+        with privacy.written_by_me_alone(), _quiet(executor.folder):
+            for index in range(len(submission.elements)):
+                jobs.append(executor.submit(element, str(plan.file), name, submission.name, str(index)))
+        submissions.write(plan.paths, _with_pids(submission, jobs))
         _wait(jobs)
     except BaseException:
-        submissions.write(plan.paths, replace(submission, word="interrupted"))
-        for job in jobs:
-            job.cancel()  # what has not ended a second later is killed
-        _wait(jobs)
+        try:
+            submissions.write(plan.paths, replace(_with_pids(submission, jobs), word="interrupted"))
+        finally:  # also where the disk is full
+            for job in jobs:
+                job.cancel()  # what has not ended a second later is killed
+            _wait(jobs)
         raise
     if word := submissions.read(plan.paths.submission(submission.name)).word:
         left = f"{len(State(plan, Ledger(plan.paths)).missing(name))} of {counted(plan.steps[name].units, 'unit')}"
         raise UnitFailed(f"{name}: {word}, {left} not done; the same command goes on, and so does hpc-curate retry")
+
+
+def _with_pids(submission: Submission, jobs: Sequence[submitit.Job[None]]) -> Submission:
+    """The record of what was started, which may be a part only."""
+    pids, started = tuple(str(job.job_id) for job in jobs), submission.elements[: len(jobs)]
+    return replace(submission, elements=started, job_id=f"local-{pids[0]}" if pids else None, pids=pids)
 
 
 def _wait(jobs: Sequence[submitit.Job[None]]) -> None:

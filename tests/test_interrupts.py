@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -63,6 +64,26 @@ def test_in_local_processes_what_is_done_is_kept(far_too_many: str, tmp_path: Pa
     assert (seen["state"], seen["stages"][0]["causes"]) == ("interrupted", {"interrupted": 1})
     attempt = json.loads(next(run.glob("scan/*/attempts/*.json")).read_text())
     assert (run / "logs" / "scan" / f"{attempt['job'].removeprefix('local-')}_0_log.out").exists()
+
+
+def test_workers_are_stopped_also_where_word_of_it_cannot_be_left(far_too_many: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = [far_too_many, "unit.videos=500", f"run_dir={run}", "stage=[scan,shots]", "launch=local"]
+    command = [sys.executable, "-m", "hpc_curate", "run", *words]
+    with (tmp_path / "said").open("w") as said:
+        started = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
+    try:
+        eventually(lambda: is_at_work(run), PATIENCE_S)
+        (record,) = run.glob("submissions/*.json")
+        (controller,) = json.loads(record.read_text())["pids"]
+        record.unlink()
+        record.mkdir()  # nothing can be written there, as on a disk that is full
+        os.kill(started.pid, signal.SIGINT)
+        assert started.wait(PATIENCE_S) != 0
+        assert not Path("/proc", controller).exists()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
 
 
 def test_a_second_interrupt_does_not_disturb_a_worker_that_leaves_word() -> None:
