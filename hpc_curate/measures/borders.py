@@ -116,7 +116,8 @@ class Borders(Measure):
             "crop_y": y,
             "crop_w": width,
             "crop_h": height,
-            "border_share": round(1 - width * height / (_even_down(facts.width) * _even_down(facts.height)), 4),
+            # Of a picture of one line there is no even part.
+            "border_share": round(1 - width * height / max(_even_down(facts.width) * _even_down(facts.height), 1), 4),
         }
 
     def _side(self, everywhere: np.ndarray, here: np.ndarray, side: int) -> float:

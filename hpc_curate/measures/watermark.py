@@ -157,4 +157,7 @@ def _made_small(luma: np.ndarray) -> np.ndarray:
     import cv2
 
     scale = _LONG_SIDE_PX / max(luma.shape)
-    return cv2.resize(luma, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else luma.copy()
+    if scale >= 1:
+        return luma.copy()
+    fy, fx = (max(scale, 1 / side) for side in luma.shape)  # of a strip of a picture one line is left
+    return cv2.resize(luma, None, fx=fx, fy=fy, interpolation=cv2.INTER_AREA)

@@ -41,6 +41,11 @@ def measured(luma, span=None, facts=FACTS, measure=None):
     return measure.aggregate(series, span or Span(0, 500 * len(luma)), facts)
 
 
+def test_of_a_picture_of_one_line_nothing_even_is_left():
+    found = measured([np.full((240, 1), 128, np.uint8)] * 10, facts=Facts(1, 240, Fraction(25), Fraction(1, 1000)))
+    assert (found["crop_w"], found["crop_h"], found["border_share"]) == (0, 240, 1.0)
+
+
 def test_a_full_picture_is_left_alone():
     assert measured([textured() for _ in range(10)]) == WHOLE
 

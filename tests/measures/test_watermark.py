@@ -96,3 +96,11 @@ def test_a_long_video_is_looked_at_throughout(clips, whole):
     pixels[:100] = np.tile(marked(clips["bikes.mp4"], *PLACES["top right"])[0], (10, 1, 1))
     assert whole(Watermark(), FACTS, as_frames(pixels))["watermark_boxes"] == []
     assert len(whole(Watermark(), FACTS, as_frames(pixels[:150]))["watermark_boxes"]) == 1
+
+
+def test_a_strip_of_a_picture_has_none():
+    """Made small it would have no line left."""
+    facts = Facts(2000, 2, Fraction(25), Fraction(1, 1000))
+    feeder = Watermark().start(facts)
+    feeder.feed(as_frames(np.random.default_rng(0).integers(0, 256, (8, 2, 2000)).astype(np.uint8)))
+    assert not (feeder.finish()["boxes"] > 0).any()
