@@ -23,7 +23,7 @@ from hpc_curate.learning.verdicts import VerdictFile, of_run
 from hpc_curate.run_folder import privacy
 
 PAGE = Path(__file__).with_name("pages") / "main.py"
-_FIRST_S = 2.0  # that one waits for the first video; a long listing goes on behind the page
+_FIRST_S = 10.0  # that one waits for the first video; a long listing goes on behind the page
 _PORTS = 50  # tried one after the other
 _SETTINGS = {
     "browser.gatherUsageStats": False,

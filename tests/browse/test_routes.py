@@ -25,7 +25,7 @@ def ask(make_video, tmp_path):
         thread.start()
 
         def ask(path, method="GET", **headers):
-            connection = http.client.HTTPConnection(*listening.getsockname(), timeout=30)
+            connection = http.client.HTTPConnection(*listening.getsockname(), timeout=150)
             connection.request(method, path, headers={name.replace("_", "-"): text for name, text in headers.items()})
             answer = connection.getresponse()
             body = answer.read()

@@ -86,7 +86,7 @@ def test_a_run_that_has_begun_shows_what_it_has_by_then_and_later_the_rest(begun
 
 def test_a_video_has_the_same_id_in_its_folder_and_in_a_run(begun, videos, opened):
     folder = opened(videos)
-    folder.wait(60)
+    folder.wait(150)
     ids = {name: row["id"] for name, row in by_name(folder).items()}
     rows = by_name(opened(begun))
     assert ids == {name: video_of(row["id"]) for name, row in rows.items()} and len(ids) == 3

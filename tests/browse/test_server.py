@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from viewer import PATIENCE_S
 
 from hpc_curate import cli
 from hpc_curate.browse import server
@@ -56,8 +57,10 @@ def test_a_port_that_is_taken_is_passed_over_unless_it_was_asked_for():
         assert second.getsockname()[1] > taken >= 8501
         with pytest.raises(ConfigError, match=f"^port {taken} is taken; give another"):
             server._listening("127.0.0.1", taken)
-    with server._listening("127.0.0.1", taken) as asked:
-        assert asked.getsockname()[1] == taken
+    with socket.create_server(("127.0.0.1", 0)) as another:  # not of those that viewers of other tests take
+        free = another.getsockname()[1]
+    with server._listening("127.0.0.1", free) as asked:
+        assert asked.getsockname()[1] == free
     with pytest.raises(ConfigError, match="cannot listen on 192.0.2.1, port 8760"):
         server._listening("192.0.2.1", 8760)
 
@@ -94,17 +97,17 @@ def test_streamlit_run_as_it_stands_is_served_on_loopback_alone_and_says_the_add
         said = list(itertools.takewhile(lambda line: not line.startswith("Verdicts go to "), process.stdout))
         address = said[0].strip()
         assert address.startswith(f"http://localhost:{port}/?token=") and len(said) == 3
-        assert urllib.request.urlopen(address, timeout=20).status == 200
+        assert urllib.request.urlopen(address, timeout=PATIENCE_S).status == 200
         assert listeners(port) == {"0100007F"}
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
+        process.communicate(timeout=PATIENCE_S)
 
 
 def test_streamlit_run_on_another_address_ends_with_the_command_that_works(tmp_path):
     pytest.importorskip("streamlit")
     process = stock("--server.address=0.0.0.0", "--server.port=8799", folder=tmp_path)
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
     assert f"hpc-curate browse {tmp_path} --port 8799" in said
     assert "Traceback" not in said
@@ -113,7 +116,7 @@ def test_streamlit_run_on_another_address_ends_with_the_command_that_works(tmp_p
 def test_streamlit_run_says_alone_what_is_wrong(tmp_path):
     pytest.importorskip("streamlit")
     process = stock(folder=tmp_path)
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
     assert re.fullmatch(r"hpc-curate: \S+ holds no video; .*\n", said)
 
@@ -121,7 +124,7 @@ def test_streamlit_run_says_alone_what_is_wrong(tmp_path):
 def test_a_copy_of_the_script_without_its_settings_serves_nothing(tmp_path):
     pytest.importorskip("streamlit")
     process = stock("--server.headless=true", folder=tmp_path, tool=Path(shutil.copy(TOOL, tmp_path)))
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
     assert "hpc-curate: the viewer is not served on 0.0.0.0" in said
 

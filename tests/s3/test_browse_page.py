@@ -1,6 +1,9 @@
 """Videos of an object store on a real page: played from there, by ranged requests."""
 
+import pytest
 from viewer import Page, chromium, serving, until
+
+pytestmark = pytest.mark.timeout(600)  # a store, a viewer and a browser start, with patience for each
 
 
 def test_videos_of_a_store_play_and_a_filter_filters(s3, make_video, tmp_path):
@@ -18,5 +21,5 @@ def test_videos_of_a_store_play_and_a_filter_filters(s3, make_video, tmp_path):
         until(lambda: page.plays(3))
         sources = browser.execute_script("return [...document.querySelectorAll('video')].map(one => one.currentSrc)")
         assert all(source.startswith(address.partition("?")[0]) for source in sources)
-        until(lambda: page.find("input[aria-label='name contains']")[0]).send_keys("two [", "\n")
+        page.type("input[aria-label='name contains']", "two [", "\n")
         until(lambda: page.titles() == ["two [x].mkv"])

@@ -16,8 +16,9 @@ import pytest
 from waiting import eventually
 
 COMMAND = [sys.executable, "-c", "import sys; from hpc_curate.cli import main; sys.exit(main())", "browse"]
-PATIENCE_S = 120  # a busy machine, and torch is loaded at the first search for words
-PLAYING = "return [...document.querySelectorAll('video')].filter(one => one.currentTime > 0.3).length"
+PATIENCE_S = 180  # a busy machine, and torch is loaded at the first search for words
+PLAYED = """return [...document.querySelectorAll('video')].filter(
+    one => one.played.length && one.played.end(0) - one.played.start(0) > 0.3).length"""
 
 
 @contextmanager
@@ -31,7 +32,7 @@ def serving(*words: str, verdicts: Path) -> Iterator[str]:
         yield server.stdout.readline().strip()
     finally:
         server.send_signal(signal.SIGINT)
-        assert server.wait(20) == 0
+        assert server.wait(PATIENCE_S) == 0
 
 
 @contextmanager
@@ -87,8 +88,20 @@ class Page:
         return text in self.browser.find_element("tag name", "body").text
 
     def plays(self, count: int) -> bool:
-        """Whether so many videos do."""
-        return self.browser.execute_script(PLAYING) == count
+        """Whether so many videos do, or have done so."""
+        return self.browser.execute_script(PLAYED) == count
+
+    # What is found may be drawn anew before anything is done with it.
+
+    def click(self, css: str) -> None:
+        until(lambda: self.find(css)[0].click() or True)
+
+    def click_unseen(self, css: str) -> None:
+        """As a script would: what a pointer must be over to see, and what something else covers."""
+        until(lambda: self.browser.execute_script("document.querySelector(arguments[0]).click(); return true", css))
+
+    def type(self, css: str, *keys: str) -> None:
+        until(lambda: self.find(css)[0].send_keys(*keys) or True)
 
     def press(self, text: str) -> None:
         # No look at other buttons after the click: the page may be drawn anew, without them.
