@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from hpc_curate.io.paths import RunPaths
 from hpc_curate.run_folder import submissions
 from hpc_curate.run_folder.submissions import Submission
 
-SLEEP = "import time; time.sleep(60)"
+SLEEP = "import time; time.sleep(600)"
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_only_processes_that_log_into_the_run_folder_are_ours(tmp_path: Path, st
     (tmp_path / "link").symlink_to(tmp_path / "run")
     mine = started(str(RunPaths(tmp_path / "link").logs("scan")))
     foreign = started(str(RunPaths(tmp_path / "other").logs("scan")))
-    time.sleep(0.2)  # until both have become what they were started as
+    eventually(lambda: not is_gone(mine) and not is_gone(foreign))  # both have become what they were started as
     (live,) = processes.live(paths, [record(mine, foreign, "999999999")])
     assert (live.units, live.running) == ((0,), 1)
     assert processes.stop(paths, record(mine, foreign, "999999999")) == 1
@@ -65,15 +65,17 @@ def test_only_processes_that_log_into_the_run_folder_are_ours(tmp_path: Path, st
 def test_a_run_in_another_terminal_is_cancelled(
     make_video: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_video("videos/long.mp4", "testsrc=s=320x240:r=30:d=120")
-    words = [f"input={tmp_path / 'videos'}", f"run_dir={tmp_path / 'run'}", "stage=[scan]"]
+    video = make_video("videos/0.mp4")
+    for number in range(1, 500):  # far more work than there is time for until somebody cancels it
+        os.link(video, video.with_name(f"{number}.mp4"))
+    words = [f"input={tmp_path / 'videos'}", f"run_dir={tmp_path / 'run'}", "stage=[scan]", "unit.videos=500"]
     command = [sys.executable, "-m", "hpc_curate", "run", *words]
     terminal = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     paths = RunPaths(tmp_path / "run")
     eventually(lambda: any(processes.live(paths, [one]) for one in submissions.every(paths)))
     assert cli.main(["cancel", str(tmp_path / "run")]) == 0
     assert "asked 1 process on this machine" in capsys.readouterr().out
-    said, _ = terminal.communicate(timeout=60)
+    said, _ = terminal.communicate(timeout=150)
     assert terminal.returncode == 1 and "not done" in said
     assert cli.main(["cancel", str(tmp_path / "run")]) == 0
     assert "nothing of this run" in capsys.readouterr().out
