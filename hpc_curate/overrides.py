@@ -148,7 +148,10 @@ def _parse(text: str) -> Any:
         if "=" not in text:
             right = f"input={text}" if os.path.lexists(text) else "NAME=VALUE, as in input=VIDEOS run_dir=RUN"
             raise ConfigError(f"'{text}' is no setting; write {right}") from error
-        raise ConfigError(f"'{text}' cannot be read: {str(error).splitlines()[0]}") from error
+        key, _, value = text.partition("=")
+        # Hydra's grammar has Latin letters, digits and few signs.
+        hint = "" if value[:1] in ("'", '"') else f"; other letters and signs stand in quotes: \"{key}='{value}'\""
+        raise ConfigError(f"'{text}' cannot be read: {str(error).splitlines()[0]}{hint}") from error
 
 
 def compose(overrides: Sequence[str], whole: bool = False) -> Any:

@@ -195,12 +195,18 @@ def _recipes_with(kind: str, name: str) -> list[str]:
 
 def save(plan: Plan) -> None:
     """Write the plan once, and again where other words ask for the same; `latest` names it."""
-    if not plan.file.exists() or plan.asked not in ((), _asked(yaml.safe_load(plan.file.read_text()))):
+    if not plan.file.exists() or plan.asked not in ((), _asked(_body(plan.file))):
         body = {"hash": plan.hash, "version": __version__, "units": plan.units}
         body |= {"asked": list(plan.asked), "settings": plan.settings}
         tables.write_text(plan.file, config.dump(body))
     weights.note(plan.paths.weights(plan.hash), [step.stage for step in plan.steps.values()], plan.noted)
     tables.write_text(plan.paths.latest, plan.hash + "\n")
+
+
+def _body(file: Path) -> dict[str, Any]:
+    """What `save` wrote, in whatever locale it is read."""
+    body: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return body
 
 
 def _asked(body: Mapping[str, Any]) -> tuple[str, ...]:
@@ -213,7 +219,7 @@ def load(file: Path) -> Plan:
     Raises:
         ConfigError: the code that queued it had another version.
     """
-    body = yaml.safe_load(file.read_text())
+    body = _body(file)
     if body["version"] != __version__:
         raise ConfigError(f"{file.name} was made by hpc_curate {body['version']}, this is {__version__}; run again")
     paths = RunPaths.of_plan(file.absolute())
@@ -247,7 +253,7 @@ def latest_settings(run: Path) -> dict[str, Any] | None:
     paths = RunPaths(run.absolute())
     try:
         file = paths.plan(paths.latest.read_text().strip())
-        settings: dict[str, Any] = yaml.safe_load(file.read_text())["settings"]
+        settings: dict[str, Any] = _body(file)["settings"]
     except (FileNotFoundError, NotADirectoryError):
         return None
     return settings

@@ -40,6 +40,7 @@ MISTAKES = {
     "+launch.slotts=2": ("launch has no setting 'slotts'", "'slots'"),
     "launch.kind=slurm": ("launch.kind=slurm without", "override /launch: slurm"),
     "unit.gb=[": ("'unit.gb=['", "cannot be read"),
+    "output=/data/vidéos": ("cannot be read", "\"output='/data/vidéos'\""),
     "+inptu=1": ("there is no setting 'inptu'", "'input'"),
     "/": ("'/' is no setting", "write input=/"),
     "--input=/": ("settings have no dashes", "write input=/"),
