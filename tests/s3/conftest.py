@@ -2,13 +2,13 @@
 
 import json
 import os
+import random
 import secrets
 import shutil
 import socket
 import subprocess
 import sysconfig
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pytest
 
 from hpc_curate.io.s5cmd import SourceSettings
 
-START_S = 90.0
+START_S = 150.0
 BUCKET = "s3://tests"
 
 
@@ -93,17 +93,24 @@ def s3(tmp_path_factory):
             # It leaves its sockets behind; no option names their folder. Others may have had the same ports.
             for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
                 if left.stat().st_uid == os.geteuid():
-                    left.unlink()
+                    left.unlink(missing_ok=True)
 
 
 def _free_ports() -> dict[str, int]:
+    """Of those that no kernel gives away, others for each process of xdist: nobody takes them before the store does."""
+    first = 10_000 + 500 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     names = [f"{part}.port{kind}" for part in ("master", "volume", "filer", "s3") for kind in ("", ".grpc")]
-    with ExitStack() as stack:
-        # All at once, so that none is given twice.
-        sockets = [stack.enter_context(socket.socket()) for _ in names]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return {name: each.getsockname()[1] for name, each in zip(names, sockets, strict=True)}
+    free = filter(_is_free, random.sample(range(first, first + 500), 500))
+    return dict(zip(names, free, strict=False))
+
+
+def _is_free(port: int) -> bool:
+    try:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+    except OSError:
+        return False
+    return True
 
 
 def _credentials(folder: Path) -> dict[str, str]:
