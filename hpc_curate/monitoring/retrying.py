@@ -86,8 +86,11 @@ def decide(plan: Plan, stages: Sequence[str], wanted: str | None, factor: float)
 
     Raises:
         SchedulerError: Slurm does not answer.
-        ConfigError: units would be done again as a whole while something of the run is queued or running.
+        ConfigError: units would be done again as a whole while something of the run is queued or running, or they
+            would be given less than before.
     """
+    if not 1 <= factor < float("inf"):
+        raise ConfigError(f"--factor {factor:g} must be 1 or more: what ran out of memory or time is not given less")
     state = State(plan, Ledger(plan.paths))
     queue = standing.queue(plan)
     if queue.scheduler.startswith("silent"):

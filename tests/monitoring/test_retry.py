@@ -111,6 +111,12 @@ def test_out_of_memory_gets_more_of_it_in_a_new_plan(line: Plan, capsys: pytest.
     assert Ledger(line.paths).attempt("scan", line.static_signature("scan"), 3) == Attempt()
 
 
+@pytest.mark.parametrize("factor", ["0", "-2", "0.5", "nan", "inf"])
+def test_nothing_is_given_less_than_it_ran_out_of(line: Plan, factor: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert retry(line, "--class", "oom", "--factor", factor) == 2
+    assert "must be 1 or more" in capsys.readouterr().err
+
+
 def test_out_of_time_gets_more_of_it(line: Plan) -> None:
     had = line.steps["scan"].resources.minutes
     assert retry(line, "--class", "timeout") == 0
