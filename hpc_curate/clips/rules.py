@@ -93,6 +93,8 @@ def parse(settings: Mapping[str, Any], percentiles: bool) -> dict[str, Rule]:
     Raises:
         ConfigError: an unknown setting, bounds that nothing can meet, a bound that is not a number.
     """
+    if not isinstance(settings, Mapping):
+        raise ConfigError(f"rules are {settings!r}; they must be a mapping (select=none and gate=none have none)")
     return {name: _rule(name, given, percentiles) for name, given in settings.items() if given is not None}
 
 

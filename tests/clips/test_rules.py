@@ -168,3 +168,8 @@ def test_a_rule_says_beforehand_all_that_it_may_say_of_a_clip():
     said = {reason for reason in reasons(settings, clips(motion=[0, 2, 2.5, 4, None], score=[1.0] * 5)) if reason}
     assert said == set(motion.values())
     assert dull == {}
+
+
+def test_rules_that_are_no_mapping_are_refused():
+    with pytest.raises(ConfigError, match="rules are None; they must be a mapping"):
+        rules.parse(None, percentiles=True)
