@@ -28,6 +28,11 @@ SMALL = ("stage=[scan,shots]", "measure=[exposure]", "cutter=stride", "unit.vide
 KEEP_ALL = [
     f"stage.{stage}.rules.{rule}=null" for stage in ("gate", "select") for rule in ("crop_short_side_px", "motion")
 ]
+# Writes down what an ffmpeg is told, and becomes it.
+TELLS = """#!/bin/sh
+cat /proc/$$/environ >'{folder}'/$$
+exec '{ffmpeg}' "$@"
+"""
 CODE = """import sys; from hpc_curate import cli; from hpc_curate.{folder} import {module}
 {module}.{name} = lambda *_: None
 sys.exit(cli.main(sys.argv[1:]))"""
@@ -40,7 +45,6 @@ class Seen:
     printed: str = ""
     code: int = 0
     commands: set[bytes] = field(default_factory=set)  # arguments of every process of this machine meanwhile
-    of_decoders: set[bytes] = field(default_factory=set)  # their environments
 
 
 def watched(arguments: list[str], without: str = "", **secrets: str) -> Seen:
@@ -70,10 +74,7 @@ def _look_at_processes(seen: Seen, ended: threading.Event) -> None:
     while not ended.wait(0.05):
         for process in Path("/proc").glob("[0-9]*"):
             try:
-                command = (process / "cmdline").read_bytes()
-                seen.commands.add(command)
-                if b"ffmpeg" in command.partition(b"\0")[0] and b"\0-i\0" in command:
-                    seen.of_decoders.add((process / "environ").read_bytes())
+                seen.commands.add((process / "cmdline").read_bytes())
             except OSError:
                 continue  # it has ended, or is somebody else's
 
@@ -106,11 +107,22 @@ def film(ffmpeg: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def whole_line(film: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Seen]:
+def environments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for those of decoders and encoders."""
+    return tmp_path_factory.mktemp("environments")
+
+
+@pytest.fixture(scope="session")
+def whole_line(
+    film: Path, ffmpeg: str, environments: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Seen]:
     """The line to its end in processes of this machine, with canaries in the environment of all of them."""
     run = tmp_path_factory.mktemp("whole") / "run"
+    program = run.with_name("ffmpeg")
+    program.write_text(TELLS.format(folder=environments, ffmpeg=ffmpeg))
+    program.chmod(0o755)
     words = ["run", f"input={film}", f"run_dir={run}", f"hydra.job.name={MARKER}", *KEEP_ALL]
-    secrets = {name: f"{CANARY}-{name}" for name in SECRETS}
+    secrets = {name: f"{CANARY}-{name}" for name in SECRETS} | {"HPC_CURATE_FFMPEG": str(program)}
     seen = watched(words, S3_ENDPOINT_URL=f"http://dev:{CANARY}@127.0.0.1:9", **secrets)
     assert seen.code == 0, seen.printed
     return run, seen
@@ -123,13 +135,16 @@ def test_no_secret_of_the_environment_is_in_the_run_folder_or_in_what_is_printed
     assert CANARY not in seen.printed
 
 
-def test_no_secret_is_in_the_arguments_of_a_process_or_in_what_a_decoder_is_told(whole_line: tuple[Path, Seen]) -> None:
+def test_no_secret_is_in_the_arguments_of_a_process_or_in_what_a_decoder_is_told(
+    whole_line: tuple[Path, Seen], environments: Path
+) -> None:
     _, seen = whole_line
     assert any(b"submitit" in command for command in seen.commands)
     assert any(MARKER.encode() in command for command in seen.commands)
     assert not any(CANARY.encode() in command for command in seen.commands)
-    assert seen.of_decoders
-    assert not any(CANARY.encode() in environment for environment in seen.of_decoders)
+    told = [path.read_bytes() for path in environments.iterdir()]
+    assert told and all(b"PATH=" in environment for environment in told)
+    assert not any(CANARY.encode() in environment for environment in told)
 
 
 def test_nobody_else_may_look_at_a_run(whole_line: tuple[Path, Seen]) -> None:
