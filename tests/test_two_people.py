@@ -15,17 +15,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from holding import waiting_ffmpeg
 from waiting import eventually
 
 from hpc_curate.run_folder import privacy
 
 pytestmark = [
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(os.getuid() != 0, reason="only root can be two people; tools/check.sh as root"),
 ]
 
@@ -40,10 +41,12 @@ class Person:
 
     uid: int
     place: Path
+    ffmpeg: str
 
     def start(self, *command: str | Path) -> subprocess.Popen[str]:
         rights = [f"--reuid={self.uid}", f"--regid={GROUP}", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
         environment = {**os.environ, "HOME": str(self.place), "PYTHONPATH": str(ROOT), "TMPDIR": "/tmp"}
+        environment["HPC_CURATE_FFMPEG"] = self.ffmpeg
         return subprocess.Popen(
             ["setpriv", *rights, "--", *command],
             stdout=subprocess.PIPE,
@@ -89,17 +92,24 @@ def place(ffmpeg: str) -> Iterator[Path]:
 
 
 @pytest.fixture
-def people(place: Path) -> Iterator[tuple[Person, Person]]:
-    two = Person(64321, place), Person(64322, place)
+def people(place: Path, ffmpeg: str) -> Iterator[tuple[Person, Person]]:
+    two = Person(64321, place, ffmpeg), Person(64322, place, ffmpeg)
     yield two
     for one in two:
         one.signals(signal.SIGKILL)
 
 
 @pytest.fixture
+def held(people: tuple[Person, Person], place: Path, ffmpeg: str) -> tuple[Person, Path]:
+    """The first of them, whose units are begun and not done until a file is deleted, and that file."""
+    program, hold = waiting_ffmpeg(place, ffmpeg)
+    return replace(people[0], ffmpeg=str(program)), hold
+
+
+@pytest.fixture
 def words(place: Path) -> list[str]:
     settings = ["stage=[scan,shots]", "measure=[exposure]", "cutter=stride", "unit.videos=1"]
-    return [f"input={place / 'videos'}", f"run_dir={place / 'run'}", "limits.lease_s=3", "shareable=true", *settings]
+    return [f"input={place / 'videos'}", f"run_dir={place / 'run'}", "shareable=true", *settings]
 
 
 def records(place: Path, stage: str) -> dict[int, dict[str, Any]]:
@@ -127,19 +137,23 @@ def test_two_who_run_at_once_publish_every_unit_once(
 
 
 def test_what_one_has_begun_the_other_goes_on_with(
-    people: tuple[Person, Person], place: Path, words: list[str]
+    people: tuple[Person, Person], held: tuple[Person, Path], place: Path, words: list[str]
 ) -> None:
-    one, other = people
-    first = one.curates("run", *words)
+    (one, other), words = people, [*words, "limits.lease_s=3"]  # nobody is at work beside another here
+    one.does("run", *words, "launch=none")
+    one.does("work", place / "run", "scan", "--unit", "1")
+    first = held[0].curates("run", *words)
+    eventually(lambda: any(json.loads(path.read_text())["pids"] for path in place.glob("run/submissions/*.json")))
     eventually(lambda: list(place.glob("run/scan/*/claims/*/*.claim")))
     assert re.search(rf"left scan, job local-\d+: only {one.uid} can cancel it", other.does("cancel", place / "run"))
     one.signals(signal.SIGKILL)
     one.ends(first)
-    begun = records(place, "scan")
-    assert len(begun) < UNITS
+    assert set(records(place, "scan")) == {1}
     assert '"done": ' in other.does("status", place / "run", "--json")
     other.does("retry", place / "run")
-    assert {record["revision"] for record in records(place, "scan").values()} == {1}
+    assert {unit: (record["revision"], record["uid"]) for unit, record in records(place, "scan").items()} == {
+        unit: (1, one.uid if unit == 1 else other.uid) for unit in range(UNITS)
+    }
     assert {record["uid"] for record in records(place, "shots").values()} == {other.uid}
     one.does("run", *words, "cutter.stride.stride_s=2")  # over what the other has made
     assert (place / "run" / "latest").stat().st_uid == one.uid
@@ -147,16 +161,17 @@ def test_what_one_has_begun_the_other_goes_on_with(
 
 
 def test_a_worker_that_was_stopped_is_relieved_by_the_other_and_publishes_nothing(
-    people: tuple[Person, Person], place: Path, words: list[str]
+    people: tuple[Person, Person], held: tuple[Person, Path], place: Path, words: list[str]
 ) -> None:
-    one, other = people
-    one.does("run", *words, "launch=none")
-    stopped = one.curates("work", place / "run", "scan", "--unit", "0")
+    (one, other), (slow, hold) = people, held
+    one.does("run", *words, "launch=none", "limits.lease_s=3")
+    stopped = slow.curates("work", place / "run", "scan", "--unit", "0")
     eventually(lambda: list(place.glob("run/scan/*/claims/00000/*.claim")))
     one.signals(signal.SIGSTOP)
     other.does("work", place / "run", "scan", "--unit", "0")
     (before,) = records(place, "scan").values()
     assert (before["uid"], before["revision"], before["takeovers"]) == (other.uid, 1, 1)
+    hold.unlink()
     one.signals(signal.SIGCONT)
     said, _ = one.ends(stopped)
     assert "taken over" in said
