@@ -37,6 +37,7 @@ from hpc_curate.stage import Merge, PerUnit, Stage
 
 log = logging.getLogger(__name__)
 
+_AGAIN_S = 5.0  # after which a drop that nobody heard is raised once more
 _POLL_S = (0.1, 5.0)  # between looks at units that others are at: at first, and at most
 
 
@@ -87,6 +88,7 @@ class Element:
         try:
             return self._run(unit_numbers)
         finally:
+            self._drop_nothing_more()
             if self._model:
                 self.stage.unload(self._model.pop())
 
@@ -116,6 +118,11 @@ class Element:
             time.sleep(pause_s)
             left = claimed
         return open_units
+
+    def _drop_nothing_more(self) -> None:
+        """The stop was heard; what is tidied up now should not be disturbed."""
+        if self.stopped:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
     def check_time(self) -> None:
         """Between items: stop if asked to, or if the deadline has come."""
@@ -262,6 +269,7 @@ class Element:
 
     def _give_up(self, claim: claims.Claim, attempt: Attempt, error: BaseException) -> None:
         """Leave word of why the attempt ended."""
+        self._drop_nothing_more()
         if isinstance(error, Superseded):
             return
         kinds = {Blocked: "blocked", Preempted: "preempted", EnvironmentFault: "environment"}
@@ -287,6 +295,8 @@ def catch_signals(element: Element, patience_s: float) -> None:
         signal.setitimer(signal.ITIMER_REAL, patience_s)
 
     def drop(_number: int, _frame: Any) -> None:
+        # Raised in a finalizer or a callback of the garbage collector, it would be printed and forgotten.
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
         raise Preempted(f"stopped by {element.stopped}; the item in flight is dropped")
 
     def interrupt(number: int, _frame: Any) -> None:
