@@ -156,10 +156,10 @@ def test_a_run_folder_of_somebody_else_is_red_and_no_job_is_tried(
 def test_a_job_that_does_not_start_is_cancelled_and_its_reason_is_said(
     no_gpu_nodes: None, question: list[str], asked: Any
 ) -> None:
-    code, findings = asked(*question, "--wait", "8")
+    code, findings = asked(*question, "--wait", "30")
     jobs = [finding for finding in findings if finding["what"] == "job"]
     assert code == 0 and [finding["where"] for finding in jobs] == ["partition gpu"]
-    assert "did not start within 8 s" in jobs[0]["found"] and "Nodes" in jobs[0]["found"]
+    assert "did not start within 30 s" in jobs[0]["found"] and "Nodes" in jobs[0]["found"]
     assert set(seen_on_nodes(findings)) == {"cpu"}
     assert queue() == ""
 

@@ -13,7 +13,7 @@ import pytest
 from command_line import curate
 from waiting import eventually
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 
 VIDEOS = ("bikes.mp4", "city.mpg", "demo.mp4", "face.mp4")
 CLUSTER = ("launch=slurm", "launch.cpu_partition=cpu", "launch.gpu_partition=gpu", "launch.grace_s=5")
@@ -31,7 +31,7 @@ def test_every_scorer_that_needs_no_download_scores_real_footage(slurm: None, fo
         shutil.copy(footage / name, videos / name)
     words = [f"input={videos}", f"run_dir={run}", "recipe=full", "gate=none", "select=none", "unit.videos=2"]
     curate("run", *words, "stage.cut.preset=ultrafast", *CLUSTER)
-    eventually(lambda: json.loads(curate("status", str(run), "--json"))["state"] not in ("running", "pending"), 800)
+    eventually(lambda: json.loads(curate("status", str(run), "--json"))["state"] not in ("running", "pending"), 1500)
     assert json.loads(curate("status", str(run), "--json"))["state"] == "done", curate("logs", str(run))
 
     curate("table", str(run), "-o", str(tmp_path / "clips.parquet"))

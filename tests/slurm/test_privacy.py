@@ -26,7 +26,8 @@ def run(cluster: dict[str, str], slurm: None, make_video: Callable[..., Path], t
     told = f"launch.setup=['printenv HF_TOKEN | md5sum >{tmp_path}/told']"
     command = [sys.executable, "-m", "hpc_curate", "run", *words, told]
     subprocess.run(command, check=True, env={**cluster, **SECRETS}, umask=0o022)
-    eventually(lambda: list(tmp_path.glob("run/shots/*/done/00000.json")))
+    eventually(lambda: not subprocess.run(["squeue", "-h"], env=cluster, check=True, stdout=subprocess.PIPE).stdout)
+    assert list(tmp_path.glob("run/shots/*/done/00000.json"))
     return tmp_path / "run"
 
 
