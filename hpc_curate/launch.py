@@ -6,6 +6,7 @@ What submitit pickles is `element` and four strings, or `relay` and two.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import socket
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.5
+_TELL_S = 30.0  # between lines of how far a stage is, unless launch.tell_s says otherwise
+_LOOK_SHARE = 20  # times as long as a look took until the next one
 _RESTARTS = 50
 
 
@@ -228,7 +231,7 @@ def _run_slots(plan: Plan, name: str, missing: Sequence[int]) -> None:
             for index in range(len(submission.elements)):
                 jobs.append(executor.submit(element, str(plan.file), name, submission.name, str(index)))
         submissions.write(plan.paths, _with_pids(submission, jobs))
-        _wait(jobs)
+        _wait(jobs, partial(_progress, plan, name), plan.settings["launch"].get("tell_s", _TELL_S))
     except BaseException:
         try:
             submissions.write(plan.paths, replace(_with_pids(submission, jobs), word="interrupted"))
@@ -248,9 +251,25 @@ def _with_pids(submission: Submission, jobs: Sequence[submitit.Job[None]]) -> Su
     return replace(submission, elements=started, job_id=f"local-{pids[0]}" if pids else None, pids=pids)
 
 
-def _wait(jobs: Sequence[submitit.Job[None]]) -> None:
+def _wait(jobs: Sequence[submitit.Job[None]], told: Callable[[], str] = str, every_s: float = math.inf) -> None:
+    """Until all have ended; meanwhile log how far they are, without spending more than a part of the time on that."""
+    next_s = time.monotonic() + every_s
     while any(not job.done() for job in jobs):
         time.sleep(_POLL_S)
+        if (began := time.monotonic()) >= next_s:
+            log.info("%s", told())
+            ended = time.monotonic()
+            next_s = ended + max(every_s, _LOOK_SHARE * (ended - began))
+
+
+def _progress(plan: Plan, name: str) -> str:
+    from hpc_curate.monitoring import overview
+    from hpc_curate.report import progress
+
+    try:
+        return progress.at_work(next(stage for stage in overview.look(plan).stages if stage.stage == name))
+    except (CurateError, OSError) as error:  # who looks on must not stop those who work
+        return f"{name:8} is at work; how far it is cannot be seen: {error}"
 
 
 @contextmanager

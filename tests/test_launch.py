@@ -409,3 +409,17 @@ def test_each_slot_of_this_machine_has_gpus_of_its_own(
 @pytest.mark.parametrize("gpus, slots", [(0, 4), (1, 1), (2, 1), (5, 2), (64, 4)])
 def test_slots_are_as_many_as_there_are_gpus_for(gpus: int, slots: int) -> None:
     assert launch._slots(4, Resources(gpus=2), gpus) == slots
+
+
+def test_who_waits_on_this_machine_is_told_how_far_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    class Job:
+        looks = 0
+
+        def done(self) -> bool:
+            self.looks += 1
+            return self.looks > 2
+
+    with caplog.at_level("INFO"):
+        launch._wait([Job()], lambda: "1 of 3 units", every_s=0)
+        launch._wait([Job()], lambda: "never")
+    assert caplog.messages == ["1 of 3 units"] * 2

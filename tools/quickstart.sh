@@ -31,8 +31,9 @@ echo "$footage"
 start=$SECONDS
 echo "== curating"
 # The live session is 176 pixels wide: without these two rules its 21 copies show what dedup does.
-.venv/bin/hpc-curate run input="$footage" run_dir="$run_dir" launch=local unit.videos=4 \
-  stage.gate.rules.crop_short_side_px=null stage.select.rules.crop_short_side_px=null "$@"
+any_size=(stage.gate.rules.crop_short_side_px=null stage.select.rules.crop_short_side_px=null)
+echo "small pictures are kept as well: ${any_size[*]}"
+.venv/bin/hpc-curate run input="$footage" run_dir="$run_dir" launch=local unit.videos=4 "${any_size[@]}" "$@"
 echo "== curated in $((SECONDS - start)) s"
 .venv/bin/hpc-curate funnel "$run_dir"
 
@@ -42,5 +43,5 @@ The tars, their index and the dataset card:  $run_dir/pack/*/tars/
 One row per clip, kept or not, and why:      .venv/bin/hpc-curate table $run_dir -o clips.parquet
 The report:                                  $(ls -t "$run_dir"/report/*/index.html 2>/dev/null | head -n 1)
 Stricter, in seconds (nothing is scored again):
-  .venv/bin/hpc-curate run input="$footage" run_dir=$run_dir launch=local select=strict
+  .venv/bin/hpc-curate run input="$footage" run_dir=$run_dir launch=local unit.videos=4 ${any_size[*]} select=strict
 EOF

@@ -68,7 +68,8 @@ def foresee(whole: Plan, videos: pa.Table, count: int) -> tuple[Plan, pa.Table]:
 def _sample(whole: Plan, videos: pa.Table, count: int) -> pa.Table:
     if count >= whole.units:
         units_of_whole = counted(whole.units, "unit")
-        raise ConfigError(f"pilot={count} of {units_of_whole} is the whole run; leave pilot out, or take fewer")
+        instead = "or take fewer" if whole.units > 1 else "or make smaller units (unit.videos=1)"
+        raise ConfigError(f"pilot={count} of {units_of_whole} is the whole run; leave pilot out, {instead}")
     return sample(videos, count / whole.units).select(ENTRIES.names)
 
 

@@ -71,7 +71,7 @@ def make(of: str, wanted: Wanted, layout: Layout, output: Path, settings: Source
     said = f"{output}: {len(shown)} of {len(every)}, {grid.columns} x {grid.rows}; {which} says which"
     if grid.tile_px < layout.tile_px:
         said += f"\ntiles are {grid.tile_px} pixels wide, not {layout.tile_px}: few browsers play a larger whole"
-    return f"{said}\n{len(left_out)} could not be shown and were replaced; they are listed there" if left_out else said
+    return f"{said}\n{len(left_out)} could not be shown, and are listed there" if left_out else said
 
 
 def _tiles(of: str, wanted: Wanted, settings: SourceSettings, fetcher: Fetcher) -> list[Tile]:

@@ -40,6 +40,16 @@ def line(status: Status) -> str:
     return "; ".join([said, *moving, *_left(status), *_silence(status)])
 
 
+def at_work(stage: StageStatus) -> str:
+    """How far one stage is, in one line."""
+    tasks = [
+        f"unit {task.unit}" + (f" ({task.items_done} of {task.items})" if task.items > 1 else "")
+        for task in stage.at_work[:_AT_WORK]
+    ]
+    said = f"{stage.stage:8} {stage.done:,} of {counted(stage.units, 'unit')} done"
+    return f"{said}; at work: {', '.join(tasks)}" if tasks else said
+
+
 def plans(found: Sequence[Sibling], shown: str) -> list[str]:
     """A table of the plans of a run folder, if there are several."""
     if not found:

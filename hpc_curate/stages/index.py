@@ -126,11 +126,11 @@ class Index(Merge):
         verbs = _verbs(clips)
         place = "tar" if all(name.endswith(".tar") for name in tars) else "folder"
         hours = (pc.sum(packed["cut_duration_s"]).as_py() or 0.0) / 3600
+        lost = f"; {failed:,} of them could not be {verbs}. Such clips are in no {place}" if failed else ""
         yield "# Data set card"
         yield (
             f"{counted(packed.num_rows, 'clip')}, {hours:.2f} hours, of {len(sources):,} of "
-            f"{counted(len(videos), 'video')}. {counted(clips.num_rows, 'clip was', 'clips were')} kept; {failed:,} of "
-            f"them could not be {verbs}. Such clips are in no {place}."
+            f"{counted(len(videos), 'video')}. {counted(clips.num_rows, 'clip was', 'clips were')} kept{lost}."
         )
         yield f"Made by hpc_curate {__version__}."
         yield "## Files"

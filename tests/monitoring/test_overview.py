@@ -135,6 +135,14 @@ def test_a_time_without_what_has_not_begun_is_no_time_of_the_whole(scheduler: Pa
     assert (seen["left_s"], seen["unknown"]) == (pytest.approx(180), ["shots"])
 
 
+def test_one_line_says_how_far_a_stage_is(scheduler: Path, prepared: Prepare) -> None:
+    line = prepared("stage=[scan]", units=4)
+    finish(line, 0, seconds=60)
+    begin(line, 1, "100_1")
+    (scan,) = overview.look(line).stages
+    assert progress.at_work(scan) == "scan     1 of 4 units done; at work: unit 1 (3 of 12)"
+
+
 def test_what_nobody_has_started_is_not_blocked(scheduler: Path, prepared: Prepare) -> None:
     line = prepared("stage=[scan,shots]", units=3)
     assert status(line)["state"] == "not started"
