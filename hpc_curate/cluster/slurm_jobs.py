@@ -81,8 +81,10 @@ class Slurm:
             said = reason(error)
             if _LOST.search(said) or not said:
                 raise Unanswered(f"sbatch has no answer for stage {submission.stage}: {said or 'no word'}") from error
-            hint = "; set launch.max_submit_jobs to what you may queue" if "MaxSubmit" in str(error) else ""
-            raise SchedulerError(f"sbatch refused stage {submission.stage}: {said}{hint}") from error
+            hint = "hpc-curate doctor, with the same overrides, says what would do"
+            if "MaxSubmit" in str(error):
+                hint = "set launch.max_submit_jobs to what you may queue"
+            raise SchedulerError(f"sbatch refused stage {submission.stage}: {said}; {hint}") from error
         return str(jobs[0].job_id).split("_")[0]
 
     def adopt(self, submission: Submission, job_id: str) -> None:

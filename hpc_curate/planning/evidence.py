@@ -34,6 +34,7 @@ class Sample:
     attempts: int
     host: str
     resumed: bool  # seconds, CPU and memory are of a part of it
+    rows: int | None = None  # None: its stage makes no rows of clips
 
 
 Evidence = dict[str, list[Sample]]  # by stage
@@ -75,15 +76,17 @@ def _of_run(plan: Plan) -> Evidence:
         covered = gb_of_tasks(step, gb)
         signature = state.signature(name)
         records = ledger.records(name, signature) if signature else {}
-        found[name] = [_sample(record, covered[unit]) for unit, record in records.items() if unit < len(covered)]
+        done = [(record, covered[unit]) for unit, record in records.items() if unit < len(covered)]
+        found[name] = [_sample(step, record, gb_of_task) for record, gb_of_task in done]
     return found
 
 
-def _sample(record: Record, gb: float) -> Sample:
+def _sample(step: Step, record: Record, gb: float) -> Sample:
     sizes = [output.bytes for output in record.outputs] + [size for _, size in record.files]
     costs = (record.seconds, record.cpu_s, record.memory_gb)
     # One more file: the record itself.
-    return Sample(gb, *costs, sum(sizes), len(sizes) + 1, record.attempt, record.host, record.resumed)
+    rows = record.rows if "rows" in step.stage.writes() else None
+    return Sample(gb, *costs, sum(sizes), len(sizes) + 1, record.attempt, record.host, record.resumed, rows)
 
 
 def bytes_per_gb(samples: Sequence[Sample]) -> float:

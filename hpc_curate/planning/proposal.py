@@ -134,9 +134,12 @@ def line_hours(plan: Plan, proposals: Sequence[Proposal]) -> float | None:
 def _propose(work: Work, step: Step, samples: Sequence[Sample]) -> Proposal:
     name, left = step.stage.name, len(work.missing[step.stage.name])
     timed = [sample for sample in samples if not sample.resumed]
-    if not timed:
+    if all(sample.rows == 0 for sample in timed):
         why = "none was done at one go (resumed, or asked for more later)" if samples else "no task is done"
-        return Proposal(name, 0, left, notes=(f"{why}: nothing to propose from; pilot=N does some of all",))
+        remedy = "pilot=N does some of all"
+        if timed:
+            why, remedy = "no clip came to any task", "pilot=N with more units, or rules that keep more"
+        return Proposal(name, 0, left, notes=(f"{why}: nothing to propose from; {remedy}",))
     covered = gb_of_tasks(step, work.gb)
     tasks = work.tasks(name)
     pace = _pace(step, timed, sum(covered[task] for task in tasks) / len(tasks))

@@ -123,6 +123,14 @@ def test_what_was_resumed_says_nothing_of_time(work: Any) -> None:
     assert alone.minutes is None and "none was done at one go (resumed, or asked for more later)" in alone.notes[0]
 
 
+def test_of_a_stage_that_no_clip_came_to_nothing_is_known(work: Any) -> None:
+    idle, busy = sample(seconds=0.1, memory_gb=0.2, rows=0), sample(seconds=600, memory_gb=3.0, rows=40)
+    alone = proposed(work(), "cut", idle, idle)
+    assert (alone.minutes, alone.memory_gb, alone.core_hours) == (None, None, None)
+    assert "no clip came to any task" in alone.notes[0]
+    assert proposed(work(), "cut", idle, busy).memory_gb == 4
+
+
 def test_elements_are_no_more_than_may_be_queued(work: Any) -> None:
     scan = proposed(work(most=10), "scan", sample(seconds=7200))
     assert (scan.units_per_element, scan.elements) == (10, 10)
