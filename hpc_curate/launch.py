@@ -303,6 +303,8 @@ def _slots(asked: int | None, resources: Resources, gpus: int) -> int:
 
 def _queue(plan: Plan, without: Without, relayed: Submission | None = None) -> None:
     """Queue the line, each stage behind the arrays of the stages that it waits for, and return."""
+    if "%" in str(plan.paths.root):
+        raise ConfigError(f"run_dir={plan.paths.root}: Slurm reads % in the names of logs as a pattern; choose another")
     state = State(plan, Ledger(plan.paths))
     scheduler = slurm_jobs.Slurm(plan, element, relay)
     Wave(plan, scheduler, partial(without.missing, state), relayed, without.hosts, without.units).queue()

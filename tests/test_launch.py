@@ -105,6 +105,13 @@ def test_two_that_launch_at_once_queue_once(scheduler: Path, prepared: Any) -> N
     assert [stage_of(options) for options in scripts(scheduler).values()] == ["scan", "shots", "gate"]
 
 
+def test_a_run_folder_that_slurm_would_read_as_a_pattern_is_refused(scheduler: Path, prepared: Any) -> None:
+    line = prepared(f"run_dir={scheduler.parent}/100%used")
+    with pytest.raises(ConfigError, match="pattern"):
+        launch.run(line)
+    assert not scripts(scheduler)
+
+
 def test_a_sweep_shares_the_arrays_upstream(scheduler: Path, prepared: Any) -> None:
     launch.run(prepared("select=lenient"))
     launch.run(prepared("select=strict"))

@@ -83,7 +83,7 @@ class Renditions:
             # What is damaged is shown as far as it can be: that is what one looks for.
             command = [child.ffmpeg(), *child.DEMUX, "-max_error_rate", "1"]
             command += ["-ss", f"{start:.6f}", "-t", f"{seconds:.6f}"]
-            command += ["-i", child.source(path), "-map", "0:v:0", "-vf", picture, "-an"]
+            command += ["-i", child.source(path), "-map", "0:V:0", "-vf", picture, "-an"]
             command += ["-c:v", "libx264", "-preset", "veryfast", "-crf", "26", "-threads", "2", *encode.muxed(out)]
             finished = child.run(command, child.Limits(memory_gb=6, cpu_s=60 + 20 * seconds, wall_s=300, file_gb=0.5))
         if not finished.ok or not out.exists():

@@ -42,7 +42,7 @@ def stop(paths: RunPaths, submission: Submission) -> int:
 def _is_ours(paths: RunPaths, submission: Submission, pid: str) -> bool:
     """Whether it runs, and is the one: its number may be another machine's, or may have gone to another process."""
     try:
-        folder = Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").rpartition("\0")[2]
+        folder = os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").rpartition(b"\0")[2])
         return bool(folder) and Path(folder).samefile(paths.logs(submission.stage, submission.user))
     except (OSError, ValueError):
         return False

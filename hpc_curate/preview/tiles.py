@@ -84,7 +84,7 @@ def decoded(path: Path, layout: Layout) -> Iterator[np.ndarray]:
     # First square pixels, then the tile; `fps` shows each frame for as long as the file says.
     picture = f"fps={layout.fps},scale='max(2,iw*sar)':ih,setsar=1,{fit}"
     command = [child.ffmpeg(), *child.DEMUX, "-threads", "1", "-t", f"{layout.seconds:g}", "-i", child.source(path)]
-    command += ["-map", "0:v:0", "-vf", picture, "-frames:v", str(layout.frames)]
+    command += ["-map", "0:V:0", "-vf", picture, "-frames:v", str(layout.frames)]
     command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"]
     size = width * height * 3
     bounds = child.Limits(

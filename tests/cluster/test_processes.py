@@ -47,10 +47,11 @@ def is_gone(pid: str) -> bool:
 
 
 def test_only_processes_that_log_into_the_run_folder_are_ours(tmp_path: Path, started: Callable[[str], str]) -> None:
-    paths = RunPaths(tmp_path / "run")
+    run = tmp_path / os.fsdecode(b"run\xe9")  # no UTF-8
+    paths = RunPaths(run)
     for folder in (paths.logs("scan"), RunPaths(tmp_path / "other").logs("scan")):
         folder.mkdir(parents=True)
-    (tmp_path / "link").symlink_to(tmp_path / "run")
+    (tmp_path / "link").symlink_to(run)
     mine = started(str(RunPaths(tmp_path / "link").logs("scan")))
     foreign = started(str(RunPaths(tmp_path / "other").logs("scan")))
     eventually(lambda: not is_gone(mine) and not is_gone(foreign))  # both have become what they were started as
